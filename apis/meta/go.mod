@@ -1,0 +1,3 @@
+module github.com/gitops-kit/sdk/apis/meta
+
+go 1.26.6

@@ -1,0 +1,3 @@
+module github.com/gitops-kit/sdk/ssa
+
+go 1.26.6

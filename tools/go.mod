@@ -1,0 +1,3 @@
+module github.com/gitops-kit/sdk/tools
+
+go 1.26.6

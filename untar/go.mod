@@ -1,0 +1,3 @@
+module github.com/gitops-kit/sdk/untar
+
+go 1.26.6
