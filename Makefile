@@ -1,0 +1,83 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MODULES := $(shell sed -n 's|^[[:space:]]*\./||p' go.work)   # one list: modsync writes it
+LINTED  := $(MODULES) testserver/controlplane
+export GOWORK ?= off                                         # test what a consumer gets
+TOOL_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+TOOL_controller-gen := sigs.k8s.io/controller-tools/cmd/controller-gen
+.PRECIOUS: bin/%
+.PHONY: help deps controlplane test test-short demo lint hygiene modules modules-check generate generate-check tidy \
+	tidy-check clean-tree check bench fuzz trace build release-check FORCE
+
+help: ## Show targets
+	@awk -F':.*## ' '/^[a-z%\/-]+:.*## /{printf "  %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+deps: ## Install what tests need where it can; say what it could not
+	@tools/deps.sh
+
+controlplane: ## Build the test control plane once into the user's cache (minutes when cold)
+	@go -C testserver run ./kube/cmd/build
+
+test: deps controlplane $(MODULES:%=test/%) ## Test every module against real servers
+
+test/%: FORCE ## Test one module: make test/ssa
+	cd $* && go test -race -tags failpoints $(TESTFLAGS) ./...
+
+test-short: $(MODULES:%=test-short/%) ## Test what needs no server
+
+test-short/%: FORCE
+	cd $* && go test -short ./...
+
+demo: ## A GitOps deployment on this machine; KEEP=1 stays up; KUBECONFIG=… uses a real cluster
+	@go -C examples run ./demo $(if $(KEEP),-keep)
+
+build: ## Build the manager into bin/
+	go -C controllers build -trimpath -o ../bin/manager ./cmd/manager
+
+lint: $(LINTED:%=lint/%) ## Lint every module
+
+lint/%: bin/golangci-lint FORCE
+	cd $* && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+
+hygiene: ## Check layers, sizes, docs, headers, snippets, dependency budgets
+	go -C tools test ./...
+
+modules: ## Rewrite go.work, sibling requires and replaces, shared copies
+	go -C tools run ./modsync -write
+
+modules-check:
+	go -C tools run ./modsync -check
+
+generate: bin/controller-gen ## Regenerate deepcopy, CRDs and deps.txt
+	@tools/generate.sh
+	go -C tools run ./deps -write
+
+generate-check: generate clean-tree
+
+tidy: $(LINTED:%=tidy/%) ## go mod tidy in every module
+
+tidy/%: FORCE
+	cd $* && go mod tidy
+
+clean-tree: ## Fail when a target changed the tree
+	@git diff --exit-code --stat && test -z "$$(git status --porcelain)" || { git status --short; exit 1; }
+
+trace: ## Count the requirements that tests name
+	go -C tools run ./trace
+
+check: modules-check generate-check lint hygiene test trace clean-tree ## What CI runs
+
+bench: ## Compare with peers, side by side (slow; not in CI)
+	@for m in bench/*/; do (cd $$m && ./run.sh); done
+
+fuzz: ## Fuzz every target for FUZZTIME (default 30s each)
+	@tools/fuzz.sh
+
+release-check: ## Fresh consumer of every module, from a local proxy
+	go -C tools run ./release -dry-run
+
+bin/%: tools/pinned/go.mod
+	go -C tools/pinned build -trimpath -o $(CURDIR)/$@ $(TOOL_$*)
+
+FORCE:
