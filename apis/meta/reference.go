@@ -72,6 +72,7 @@ type DependencyReference struct {
 	Namespace string `json:"namespace,omitempty"`
 
 	// Kind of the referent; when not given, the kind of the referrer.
+	// +kubebuilder:validation:Enum=Kustomization;HelmRelease
 	// +optional
 	Kind string `json:"kind,omitempty"`
 

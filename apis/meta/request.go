@@ -54,17 +54,18 @@ type RequestObject interface {
 	GetAnnotations() map[string]string
 }
 
-// requestRecorder is an object that tells the last handled request token.
+// handledRequester is an object that has a place for the last handled request
+// token, as every reconciled kind does.
 //
 // +kubebuilder:object:generate=false
-type requestRecorder interface {
-	GetLastHandledReconcileRequest() string
+type handledRequester interface {
+	HandledRequest() *string
 }
 
 // HandleRequest reports whether the request in annotation must be acted upon:
 // it is set, equal to the reconcile request, different from *last, and the
 // reconcile request has not been handled before. Whether it has is asked of o,
-// when o has GetLastHandledReconcileRequest. It changes nothing: record the
+// when o has the method HandledRequest() *string. It changes nothing: record the
 // value with [RecordRequest] in the status write that ends the run.
 func HandleRequest(o RequestObject, annotation string, last *string) bool {
 	annotations := o.GetAnnotations()
@@ -76,8 +77,10 @@ func HandleRequest(o RequestObject, annotation string, last *string) bool {
 	if !ok || token != value {
 		return false
 	}
-	if r, ok := o.(requestRecorder); ok && r.GetLastHandledReconcileRequest() == token {
-		return false
+	if r, ok := o.(handledRequester); ok {
+		if handled := r.HandledRequest(); handled != nil && *handled == token {
+			return false
+		}
 	}
 	return true
 }
