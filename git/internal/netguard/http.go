@@ -138,6 +138,8 @@ func clusterHost(h string) bool {
 // KiB arrived within window. It closes body to unblock the pending read.
 func Stalled(body io.ReadCloser, window time.Duration) io.ReadCloser {
 	s := &stallReader{body: body, window: window}
+	s.mu.Lock() // the timer may fire before it is stored
+	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(window, s.tick)
 	return s
 }
