@@ -1,0 +1,160 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package untar
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+const maxOpenDirs = 64
+
+// handle is an open directory. While it has users it stays open.
+type handle struct {
+	root  *os.Root
+	path  string
+	users atomic.Int32
+	tick  uint64
+}
+
+func (h *handle) release() { h.users.Add(-1) }
+
+// dirs opens and makes directories, each relative to its open parent. Only
+// the reader of the archive calls it; workers only release handles.
+type dirs struct {
+	root     *handle
+	existing bool
+	rep      *Report
+	open     map[string]*handle
+	made     map[string]struct{}
+	tick     uint64
+}
+
+func newDirs(root *os.Root, existing bool, rep *Report) *dirs {
+	return &dirs{root: &handle{root: root, path: "."}, existing: existing, rep: rep,
+		open: map[string]*handle{}, made: map[string]struct{}{}}
+}
+
+// get returns the directory at path, made if it was not there. The caller
+// releases it.
+func (d *dirs) get(path string) (*handle, error) {
+	if path == "." {
+		d.root.users.Add(1)
+		return d.root, nil
+	}
+	d.tick++
+	if h, ok := d.open[path]; ok {
+		h.tick = d.tick
+		h.users.Add(1)
+		return h, nil
+	}
+	up, err := d.get(parent(path))
+	if err != nil {
+		return nil, err
+	}
+	defer up.release()
+	name := base(path)
+	if _, ok := d.made[path]; !ok {
+		if err := d.mkdir(up.root, name); err != nil {
+			return nil, err
+		}
+		d.made[path] = struct{}{}
+		d.rep.Dirs++
+	}
+	root, err := up.root.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	h := &handle{root: root, path: path, tick: d.tick}
+	h.users.Add(1)
+	if err := d.evict(); err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	d.open[path] = h
+	return h, nil
+}
+
+// mkdir makes a directory. Where writing in place is allowed, a directory
+// that is there is used, and anything else in its way is removed.
+func (d *dirs) mkdir(up *os.Root, name string) error {
+	err := up.Mkdir(name, 0o755)
+	if err == nil || !d.existing || !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := up.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return nil
+	}
+	if err := up.Remove(name); err != nil {
+		return err
+	}
+	return up.Mkdir(name, 0o755)
+}
+
+// evict closes the least recently used directories without users.
+func (d *dirs) evict() error {
+	for len(d.open) >= maxOpenDirs {
+		var oldest *handle
+		for _, h := range d.open {
+			if h.users.Load() == 0 && (oldest == nil || h.tick < oldest.tick) {
+				oldest = h
+			}
+		}
+		if oldest == nil {
+			return nil // all in use: bounded by workers and depth
+		}
+		delete(d.open, oldest.path)
+		if err := oldest.root.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dirs) close() error {
+	var first error
+	for _, h := range d.open {
+		if err := h.root.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	d.open = nil
+	return first
+}
+
+func temporary() string {
+	var random [8]byte
+	_, _ = rand.Read(random[:])
+	return "." + hex.EncodeToString(random[:]) + ".tmp"
+}
+
+// Buffers for small files come in sizes that grow fourfold.
+var bufferPools = [...]sync.Pool{ //nolint:gochecknoglobals // buffers
+	bufferPool(4 << 10), bufferPool(16 << 10), bufferPool(64 << 10), bufferPool(256 << 10), bufferPool(1 << 20),
+}
+
+func bufferPool(size int) sync.Pool { //nolint:govet // copied before first use
+	return sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+}
+
+func bufferClass(size int64) int {
+	class := 0
+	for limit := int64(4 << 10); size > limit; limit <<= 2 {
+		class++
+	}
+	return class
+}
+
+func getBuffer(size int64) *[]byte { return bufferPools[bufferClass(size)].Get().(*[]byte) }
+
+func putBuffer(b *[]byte) { bufferPools[bufferClass(int64(len(*b)))].Put(b) }

@@ -1,0 +1,283 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package deflate is a DEFLATE (RFC 1951) encoder whose output never
+// changes: it uses integers only and depends on nothing but its input, so
+// that a digest of compressed bytes is the same on every machine and with
+// every Go release. Changing any constant here is a breaking change.
+package deflate
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Level says how hard to search.
+type Level int
+
+// The levels.
+const (
+	Default Level = iota // lazy matching along hash chains, about zlib's 6
+	Fast                 // one probe per position, about zlib's 2
+	Store                // stored blocks only
+)
+
+// MaxInput is the largest input of [Encoder.Encode]: positions are 32 bits
+// with room to spare.
+const MaxInput = 1 << 24
+
+const (
+	minMatch   = 3
+	maxMatch   = 258
+	windowSize = 1 << 15
+	windowMask = windowSize - 1
+
+	hash4Bits = 15
+	hash3Bits = 12
+	far3      = 4096 // a match of three bytes further away costs more than three literals
+
+	chainDepth = 96  // candidates looked at for one position
+	goodLength = 16  // a match this long quarters the search at the next position
+	niceLength = 130 // a match this long is taken at once
+	lazyLength = 32  // a match this long is not improved upon
+
+	maxBlockTokens = 32768
+)
+
+// Encoder holds the tables of one encoding at a time. The zero value is
+// ready. It is not safe for concurrent use.
+type Encoder struct {
+	head4  [1 << hash4Bits]int32
+	head3  [1 << hash3Bits]int32
+	prev   [windowSize]int32
+	tokens []token
+	stats  splitter
+	w      bitWriter
+	tree   trees
+}
+
+// token is a literal, or a match as flag | (length-3)<<15 | (distance-1).
+type token uint32
+
+const matchFlag token = 1 << 31
+
+// Encode appends src, compressed as one complete stream, to dst.
+func (e *Encoder) Encode(dst, src []byte, level Level) []byte {
+	e.w.out, e.w.acc, e.w.n = dst, 0, 0
+	switch {
+	case level == Store || len(src) < 8:
+		e.w.stored(src, true)
+	case level == Fast:
+		e.fast(src)
+	default:
+		e.lazy(src)
+	}
+	e.w.align()
+	out := e.w.out
+	e.w.out = nil
+	return out
+}
+
+func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
+
+func hash4(v uint32) uint32 { return v * 2654435761 >> (32 - hash4Bits) }
+func hash3(v uint32) uint32 { return (v << 8) * 506832829 >> (32 - hash3Bits) }
+
+// extend counts equal bytes of src[a:] and src[b:], a < b, at most limit.
+func extend(src []byte, a, b, limit int) int {
+	n := 0
+	if end := len(src) - b; limit > end {
+		limit = end
+	}
+	for n+8 <= limit {
+		x := binary.LittleEndian.Uint64(src[a+n:]) ^ binary.LittleEndian.Uint64(src[b+n:])
+		if x != 0 {
+			return n + bits.TrailingZeros64(x)>>3
+		}
+		n += 8
+	}
+	for n < limit && src[a+n] == src[b+n] {
+		n++
+	}
+	return n
+}
+
+// begin prepares the tables for an input.
+func (e *Encoder) begin() {
+	for i := range e.head4 {
+		e.head4[i] = -1
+	}
+	for i := range e.head3 {
+		e.head3[i] = -1
+	}
+	if e.tokens == nil {
+		e.tokens = make([]token, 0, maxBlockTokens+2)
+	}
+	e.tokens = e.tokens[:0]
+	e.stats = splitter{}
+}
+
+// insert enters position i into the tables and returns the former heads.
+func (e *Encoder) insert(src []byte, i int) (at4, at3 int32) {
+	v := load32(src, i)
+	h4, h3 := hash4(v), hash3(v)
+	at4, at3 = e.head4[h4], e.head3[h3]
+	e.prev[i&windowMask] = at4
+	e.head4[h4] = int32(i)
+	e.head3[h3] = int32(i)
+	return at4, at3
+}
+
+// longest searches the chain from at4 for a match at i longer than best.
+func (e *Encoder) longest(src []byte, i int, at4, at3 int32, best, depth int) (length, dist int) {
+	limit := min(maxMatch, len(src)-i)
+	length = best
+	lowest := int32(i - windowSize)
+	if length < minMatch && at3 >= 0 && i-int(at3) <= far3 && load32(src, int(at3))<<8 == load32(src, i)<<8 {
+		length, dist = extend(src, int(at3), i, limit), i-int(at3)
+		if length >= niceLength || length >= limit {
+			return length, dist
+		}
+	}
+	first := load32(src, i)
+	for at := at4; at >= 0 && at > lowest && depth > 0; depth-- {
+		p := int(at)
+		if length < limit && src[p+length] == src[i+length] && load32(src, p) == first {
+			if n := extend(src, p, i, limit); n > length {
+				length, dist = n, i-p
+				if n >= niceLength || n >= limit {
+					break
+				}
+			}
+		}
+		next := e.prev[p&windowMask]
+		if next >= at {
+			break
+		}
+		at = next
+	}
+	if dist == 0 {
+		return 0, 0
+	}
+	return length, dist
+}
+
+// lazy takes a match only if the next position has no better one.
+func (e *Encoder) lazy(src []byte) {
+	e.begin()
+	start := 0          // first byte of the open block
+	end := len(src) - 4 // last position with four bytes
+	heldLen, heldDist := 0, 0
+	i := 0
+	for i <= end {
+		at4, at3 := e.insert(src, i)
+		length, dist := 0, 0
+		if heldLen < lazyLength {
+			depth := chainDepth
+			if heldLen >= goodLength {
+				depth >>= 2
+			}
+			length, dist = e.longest(src, i, at4, at3, max(heldLen, minMatch-1), depth)
+		}
+		switch {
+		case heldLen >= minMatch && length <= heldLen: // the held match, which began at i-1, wins
+			e.match(heldLen, heldDist)
+			stop := i - 1 + heldLen
+			for i++; i < stop; i++ {
+				if i <= end {
+					e.insert(src, i)
+				}
+			}
+			heldLen = 0
+			start = e.maybeFlush(src, start, i)
+			continue
+		case heldLen >= minMatch:
+			e.literal(src[i-1])
+		}
+		if length >= minMatch {
+			heldLen, heldDist = length, dist
+			i++
+			continue
+		}
+		heldLen = 0
+		e.literal(src[i])
+		i++
+		start = e.maybeFlush(src, start, i)
+	}
+	if heldLen >= minMatch {
+		e.match(heldLen, heldDist)
+		i += heldLen - 1
+	}
+	for ; i < len(src); i++ {
+		e.literal(src[i])
+	}
+	e.flush(src[start:], true)
+}
+
+// fast looks at one candidate per position and skips ahead in data that
+// does not compress.
+func (e *Encoder) fast(src []byte) {
+	e.begin()
+	start, i := 0, 0
+	end := len(src) - 4
+	misses := 0
+	for i <= end {
+		v := load32(src, i)
+		h := hash4(v)
+		at := int(e.head4[h])
+		e.head4[h] = int32(i)
+		if at < 0 || i-at > windowSize || load32(src, at) != v {
+			step := 1 + misses>>6
+			misses++
+			for ; step > 0 && i < len(src); step-- {
+				e.literal(src[i])
+				i++
+			}
+			start = e.maybeFlush(src, start, i)
+			continue
+		}
+		misses = 0
+		length := 4 + extend(src, at+4, i+4, maxMatch-4)
+		e.match(length, i-at)
+		stop := i + length
+		for j := i + 1; j < stop && j <= end; j += 2 {
+			e.head4[hash4(load32(src, j))] = int32(j)
+		}
+		i = stop
+		start = e.maybeFlush(src, start, i)
+	}
+	for ; i < len(src); i++ {
+		e.literal(src[i])
+	}
+	e.flush(src[start:], true)
+}
+
+func (e *Encoder) literal(b byte) {
+	e.tokens = append(e.tokens, token(b))
+	e.stats.literal(b)
+}
+
+func (e *Encoder) match(length, dist int) {
+	e.tokens = append(e.tokens, matchFlag|token(length-minMatch)<<15|token(dist-1))
+	e.stats.match(length)
+}
+
+// maybeFlush ends the block where the data changed or the block is full;
+// next is the first byte not covered by a token. It returns the start of the
+// open block.
+func (e *Encoder) maybeFlush(src []byte, start, next int) int {
+	if len(e.tokens) < maxBlockTokens-512 && !e.stats.split(next-start) {
+		return start
+	}
+	if next == len(src) {
+		return start // the last block must say so
+	}
+	e.flush(src[start:next], false)
+	return next
+}
+
+func (e *Encoder) flush(raw []byte, final bool) {
+	e.w.block(&e.tree, e.tokens, raw, final)
+	e.tokens = e.tokens[:0]
+	e.stats = splitter{}
+}
