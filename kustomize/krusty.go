@@ -1,0 +1,180 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kustomize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+
+	"github.com/gitops-kit/sdk/kustomize/internal/limits"
+	"github.com/gitops-kit/sdk/kustomize/internal/redact"
+)
+
+// recovered turns a panic into a [*PanicError].
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Value: v, Stack: debug.Stack()}
+	}
+}
+
+// runKrusty runs kustomize over what the loader prepared. The caller holds the
+// gate.
+func (l *loader) runKrusty(v *vfs) (objects []built, err error) {
+	defer recovered(&err)
+	o := krusty.MakeDefaultOptions()
+	o.LoadRestrictions = types.LoadRestrictionsNone
+	o.PluginConfig = types.DisabledPluginConfig()
+	m, err := krusty.MakeKustomizer(o).Run(v, l.root.tree.virtual(l.root.dir))
+	if err != nil {
+		return nil, err
+	}
+	if err := limits.Check("objects", l.lim.Objects, int64(m.Size())); err != nil {
+		return nil, err
+	}
+	return toObjects(m)
+}
+
+// built is an object as an engine made it.
+type built struct {
+	u      *unstructured.Unstructured
+	node   *yaml.Node // how it is written; nil if unknown
+	origin *Origin    // nil if the engine does not know
+}
+
+func toObjects(m resmap.ResMap) ([]built, error) {
+	out := make([]built, 0, m.Size())
+	for _, r := range m.Resources() {
+		raw, err := r.MarshalJSON()
+		if err != nil {
+			return nil, invalidf("encode %s", r.CurId())
+		}
+		u := &unstructured.Unstructured{}
+		if err := utiljson.Unmarshal(raw, &u.Object); err != nil {
+			return nil, invalidf("decode %s", r.CurId())
+		}
+		out = append(out, built{u: u, node: r.YNode()})
+	}
+	return out, nil
+}
+
+// engineError gives an error of the engine a place and takes secrets and
+// machine paths out of its text.
+func (l *loader) engineError(err error) error {
+	if ctx := l.ctx.Err(); ctx != nil {
+		return ctx
+	}
+	var pe *PanicError
+	var le *LimitError
+	if errors.As(err, &pe) || errors.As(err, &le) {
+		return err
+	}
+	text := l.scrub(err.Error())
+	be := &BuildError{Err: &engineFault{text: text, cause: cause(err, text)}}
+	l.locateText(be, text)
+	return be
+}
+
+// engineFault is an engine's error with a clean text.
+type engineFault struct {
+	text  string
+	cause error
+}
+
+func (e *engineFault) Error() string { return e.text }
+func (e *engineFault) Unwrap() error { return e.cause }
+
+// cause finds the case of an engine's error. kustomize has no type for two
+// objects of one id, so this is the one place that reads its text.
+func cause(err error, text string) error {
+	switch {
+	case errors.Is(err, ErrPathEscape):
+		return ErrPathEscape
+	case strings.Contains(text, "already registered id"), strings.Contains(text, "multiple matches for Id"):
+		return ErrDuplicateObject
+	}
+	return ErrInvalid
+}
+
+// scrub removes virtual mounts, and every value of a Secret or a decrypted file
+// that the engine may have quoted.
+func (l *loader) scrub(text string) string {
+	text = strings.NewReplacer("'./", "'", "'"+rootMount+"/", "'", rootMount+"/", "", "'"+rootMount+"'", "'.'").Replace(text)
+	for _, secret := range l.secrets() {
+		text = strings.ReplaceAll(text, secret, redact.Mask)
+	}
+	return redact.Text(text, 4*kib)
+}
+
+// locateText names the file of the first known file or object in an engine's
+// text.
+func (l *loader) locateText(be *BuildError, text string) {
+	best := -1
+	for _, src := range l.order {
+		if i := strings.LastIndex(text, src.name()); i > best && src.rel != "." {
+			best, be.File, be.Line = i, src.name(), 0
+			if len(src.docs) == 1 {
+				be.Doc, be.Line = 1, src.docs[0].line()
+			}
+		}
+	}
+	for _, src := range l.order {
+		for _, d := range src.docs {
+			id := fmt.Sprintf("%s.", d.str("kind"))
+			name := d.str("metadata", "name")
+			if name != "" && strings.Contains(text, id) && strings.Contains(text, "/"+name+".") {
+				be.File, be.Doc, be.Line = src.name(), d.index, d.line()
+				return
+			}
+		}
+	}
+	if be.File == "" {
+		be.File = l.root.name
+	}
+}
+
+// engine runs the tree in the right lane.
+func (b *Builder) engine(ctx context.Context, l *loader, res *Result) ([]built, error) {
+	var objects []built
+	v := &vfs{l: l}
+	run := func() (err error) {
+		objects, err = l.runKrusty(v)
+		return err
+	}
+	foreign := func() {
+		l.warn(WarningSchemaForeign, "", 0, "the schema of the process was changed by somebody else and is restored")
+	}
+	var err error
+	if len(l.schemas) == 0 {
+		err = share(ctx, b.wait, foreign, run)
+	}
+	if v.met || len(l.schemas) > 0 {
+		return b.laneEngine(ctx, l, res)
+	}
+	return objects, err
+}
+
+// laneEngine runs a tree that brings a schema.
+func (b *Builder) laneEngine(ctx context.Context, l *loader, res *Result) ([]built, error) {
+	res.Stats.Lane = true
+	if b.runner != nil {
+		return b.outside(ctx, l)
+	}
+	var objects []built
+	v := &vfs{l: l, lane: true}
+	err := alone(ctx, b.wait, l.opts.Schema == SchemaReplace, func() (err error) {
+		objects, err = l.runKrusty(v)
+		return err
+	})
+	return objects, err
+}
