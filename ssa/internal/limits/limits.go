@@ -29,7 +29,7 @@ func (e *LimitError) Error() string {
 }
 
 // Is matches [ErrLimit].
-func (e *LimitError) Is(target error) bool { return target == ErrLimit } //nolint:errorlint // Is compares identities
+func (e *LimitError) Is(target error) bool { return target == ErrLimit }
 
 // Limit returns the parts; other modules recognise a limit error by this method.
 func (e *LimitError) Limit() (name string, max, got int64) { return e.Name, e.Max, e.Got }

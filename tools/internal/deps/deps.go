@@ -63,7 +63,7 @@ func production(ctx context.Context, root, folder string) ([]string, error) {
 }
 
 func list(ctx context.Context, root, folder string, args []string) ([]string, error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, args...)...) //nolint:gosec // arguments are ours
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, args...)...)
 	cmd.Dir = filepath.Join(root, folder)
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	var stderr bytes.Buffer
@@ -105,7 +105,7 @@ func Sync(ctx context.Context, root string, write bool) ([]string, error) {
 		}
 		changed = append(changed, name)
 		if write {
-			if err := os.WriteFile(filepath.Join(root, name), want, 0o644); err != nil { //nolint:gosec // public
+			if err := os.WriteFile(filepath.Join(root, name), want, 0o644); err != nil {
 				return changed, err
 			}
 		}

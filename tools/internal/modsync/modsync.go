@@ -241,7 +241,7 @@ func (s *syncer) put(name string, data []byte) error {
 	if !s.o.Write {
 		return nil
 	}
-	return os.WriteFile(file, data, 0o644) //nolint:gosec // sources are public
+	return os.WriteFile(file, data, 0o644)
 }
 
 func keys(m map[string]bool) func(func(string) bool) {

@@ -14,8 +14,8 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/modfile"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/mod/modfile"
 )
 
 // Prefix is the module path of the repository's root; modules live below it.
