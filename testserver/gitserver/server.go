@@ -38,8 +38,8 @@ type Server struct {
 	errs  []error
 
 	lfsTokens map[string]lfsGrant
-	stop  sync.Once
-	rm    func()
+	stop      sync.Once
+	rm        func()
 }
 
 // Start runs a server for the length of a test.

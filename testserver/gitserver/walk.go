@@ -330,13 +330,13 @@ func (c *collector) tree(id Hash, path string, depth int) error {
 
 // filter is a partial-clone filter. The zero value keeps everything.
 type filter struct {
-	text     string
-	noBlobs  bool
-	limited  bool
-	limit    int64 // blobs of this size and more are left out
-	trees    bool
-	treeMax  int // trees and blobs at this depth and deeper are left out
-	kind     string
+	text    string
+	noBlobs bool
+	limited bool
+	limit   int64 // blobs of this size and more are left out
+	trees   bool
+	treeMax int // trees and blobs at this depth and deeper are left out
+	kind    string
 }
 
 func (f filter) tree(depth int) bool { return depth < 0 || !f.trees || depth < f.treeMax }
