@@ -1,3 +1,6 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package objhash computes object ids: SHA-1 with collision detection, or
 // SHA-256.
 package objhash

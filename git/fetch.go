@@ -1,0 +1,160 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/limits"
+	"github.com/gitops-kit/sdk/git/internal/object"
+	"github.com/gitops-kit/sdk/git/internal/packfile"
+	"github.com/gitops-kit/sdk/git/internal/wire"
+)
+
+// errRefused marks a server that will not give out what was asked for.
+var errRefused = errors.New("server refuses the object")
+
+// receivePack runs one fetch and turns the answer into a pack.
+func (c *Client) fetchPack(ctx context.Context, s *session, f wire.Fetch, dir string) (*packfile.Pack, error) {
+	start := time.Now()
+	p, n, err := c.receive(ctx, s, f, dir)
+	c.observe(Event{Kind: "fetch", Protocol: s.protocol(), Bytes: n, Duration: time.Since(start), Err: err})
+	return p, err
+}
+
+func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir string) (*packfile.Pack, int64, error) {
+	a, r, err := s.fetch(ctx, f)
+	if err != nil && s.believed && surprising(err) {
+		// The server is not as remembered: ask it, then once more.
+		s.c.pool.forget(s.c.memoryKeys())
+		if derr := s.discover(ctx, nil); derr != nil {
+			return nil, 0, derr
+		}
+		a, r, err = s.fetch(ctx, f)
+	}
+	if err != nil {
+		var remote *RemoteError
+		if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
+		return nil, 0, err
+	}
+	defer r.close()
+	p, err := packfile.Receive(ctx, a.Pack, packfile.Options{Format: s.format, Limits: c.opts.Limits.pack(), Dir: dir})
+	n := r.body.received()
+	s.received += n
+	if err != nil {
+		return nil, n, s.failed(err)
+	}
+	return p, n, nil
+}
+
+// depth is the depth to ask for: none where the server cannot.
+func (s *session) depth(n int) int {
+	if s.version == 2 && !s.caps.HasIn("fetch", "shallow") || s.version != 2 && !s.caps.Has("shallow") {
+		return 0
+	}
+	return n
+}
+
+// filters reports whether the server filters objects.
+func (s *session) filters() bool {
+	if s.version == 2 {
+		return s.caps.HasIn("fetch", "filter")
+	}
+	return s.caps.Has("filter")
+}
+
+// history is a set of commits, for questions about ancestry and age.
+type history struct {
+	pack *packfile.Pack
+	r    *packfile.Reader
+	max  int64
+	meta int64
+	end  func() error
+}
+
+// history fetches the commits reachable from ids, depth deep; 0 is everything.
+func (c *Client) history(ctx context.Context, ids []Hash, depth int) (*history, error) {
+	dir, remove, err := c.tempDir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.open(ctx, uploadPack, nil)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	defer s.close()
+	f := wire.Fetch{Wants: ids, Depth: s.depth(depth)}
+	if s.filters() {
+		f.Filter = "tree:0"
+	}
+	p, err := c.fetchPack(ctx, s, f, dir)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	h := &history{pack: p, r: p.NewReader(), max: 1_000_000, meta: c.opts.Limits.meta()}
+	h.end = func() error { return errors.Join(p.Close(), remove()) }
+	return h, nil
+}
+
+func (h *history) close() error { return h.end() }
+
+func (h *history) commit(id Hash) (*object.Commit, error) { return readCommit(h.pack, h.r, id, h.meta) }
+
+// reaches walks from tip. complete says that the walk met every parent.
+func (h *history) reaches(tip, ancestor Hash) (found, complete bool, err error) {
+	seen := map[Hash]struct{}{tip: {}}
+	todo := []Hash{tip}
+	complete = true
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		c, err := h.commit(id)
+		if errors.Is(err, driver.ErrObjectNotFound) && id != tip {
+			complete = false
+			continue
+		}
+		if err != nil {
+			return false, false, err
+		}
+		for _, p := range c.Parents {
+			if p == ancestor {
+				return true, true, nil
+			}
+			if _, ok := seen[p]; !ok {
+				seen[p] = struct{}{}
+				todo = append(todo, p)
+			}
+		}
+		if err := limits.Check("git-objects", h.max, int64(len(seen))); err != nil {
+			return false, false, err
+		}
+	}
+	return false, complete, nil
+}
+
+// readCommit reads and parses a commit of a pack.
+func readCommit(p *packfile.Pack, r *packfile.Reader, id Hash, maxMeta int64) (*object.Commit, error) {
+	i, ok := p.Find(id)
+	if !ok {
+		return nil, fmt.Errorf("commit %s: %w", id, driver.ErrObjectNotFound)
+	}
+	if t := p.Type(i); t != driver.Commit {
+		return nil, fmt.Errorf("%s is a %s: %w", id, t, ErrNotACommit)
+	}
+	if err := limits.Check("git-meta", maxMeta, p.ObjectSize(i)); err != nil {
+		return nil, err
+	}
+	raw, err := r.Get(i)
+	if err != nil {
+		return nil, err
+	}
+	return object.ParseCommit(id, raw)
+}

@@ -1,0 +1,110 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package packfile
+
+import (
+	"errors"
+	"io"
+
+	"github.com/klauspost/compress/zlib"
+)
+
+// source is what an inflater reads: byte by byte, so that nothing behind the
+// compressed bytes is consumed.
+type source interface {
+	io.Reader
+	io.ByteReader
+}
+
+// inflater reads zlib streams and is reused.
+type inflater struct {
+	z   io.ReadCloser
+	buf []byte
+}
+
+func newInflater() *inflater { return &inflater{buf: make([]byte, 32<<10)} }
+
+func (f *inflater) open(src source, off int64) error {
+	var err error
+	if f.z == nil {
+		f.z, err = zlib.NewReader(src)
+	} else {
+		err = f.z.(zlib.Resetter).Reset(src, nil)
+	}
+	return inflateError(err, off)
+}
+
+// whole inflates exactly size bytes and appends them to dst.
+func (f *inflater) whole(src source, size int64, dst []byte, off int64) ([]byte, error) {
+	if err := f.open(src, off); err != nil {
+		return nil, err
+	}
+	at := len(dst)
+	for int64(len(dst)-at) < size {
+		if len(dst) == cap(dst) { // grow with the data, never by the claim alone
+			dst = append(dst, 0)[:len(dst)]
+		}
+		room := dst[len(dst):min(int64(cap(dst)), int64(at)+size)]
+		n, err := f.z.Read(room)
+		dst = dst[:len(dst)+n]
+		if err != nil && int64(len(dst)-at) < size {
+			if errors.Is(err, io.EOF) {
+				return nil, malformed(off, "object shorter than declared")
+			}
+			return nil, inflateError(err, off)
+		}
+	}
+	return dst, f.end(off)
+}
+
+// stream inflates exactly size bytes into w.
+func (f *inflater) stream(src source, size int64, w io.Writer, off int64) error {
+	if err := f.open(src, off); err != nil {
+		return err
+	}
+	for left := size; left > 0; {
+		n, err := f.z.Read(f.buf[:min(left, int64(len(f.buf)))])
+		left -= int64(n)
+		if n > 0 {
+			if _, werr := w.Write(f.buf[:n]); werr != nil {
+				return werr
+			}
+		}
+		if err != nil && left > 0 {
+			if errors.Is(err, io.EOF) {
+				return malformed(off, "object shorter than declared")
+			}
+			return inflateError(err, off)
+		}
+	}
+	return f.end(off)
+}
+
+// end checks that the stream is over and its checksum right.
+func (f *inflater) end(off int64) error {
+	var one [1]byte
+	for {
+		n, err := f.z.Read(one[:])
+		if n > 0 {
+			return malformed(off, "object longer than declared")
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return inflateError(err, off)
+		}
+	}
+}
+
+// streamError marks errors of the source, which are not the pack's fault.
+func inflateError(err error, off int64) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return cut(err, off)
+	}
+	return malformed(off, "%v", err)
+}

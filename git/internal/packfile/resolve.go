@@ -1,0 +1,246 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package packfile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/limits"
+	"github.com/gitops-kit/sdk/git/internal/objhash"
+)
+
+// stackBudget bounds the inflated bases that wait on the resolver's stack.
+const stackBudget = 16 << 20
+
+// resolver turns deltas into objects, parents before children, without
+// recursion and without holding more than one long chain link at a time.
+type resolver struct {
+	p       *Pack
+	r       *Reader
+	hasher  *objhash.Hasher
+	head    []int32 // first child of each entry, -1 none
+	next    []int32 // next sibling
+	pending map[driver.Hash][]int32
+	stack   []frame
+	held    int64
+	kept    int64
+}
+
+type frame struct {
+	at   int32
+	data []byte
+	todo []int32
+}
+
+func (p *Pack) resolveDeltas(ctx context.Context) error {
+	if p.deltas == 0 {
+		return nil
+	}
+	v := &resolver{p: p, r: p.NewReader(), hasher: objhash.New(p.format)}
+	for _, b := range p.kept {
+		v.kept += int64(len(b))
+	}
+	v.link()
+	for i := range p.entries {
+		if p.entries[i].kind >= kindOfs {
+			continue
+		}
+		if i&255 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		v.adopt(int32(i))
+		if v.head[i] < 0 {
+			continue
+		}
+		data, err := v.r.Get(i)
+		if err != nil {
+			return err
+		}
+		if err := v.tree(ctx, frame{at: int32(i), data: data, todo: v.children(int32(i))}); err != nil {
+			return err
+		}
+	}
+	if err := v.external(ctx); err != nil {
+		return err
+	}
+	for i := range p.entries {
+		if p.entries[i].typ == 0 {
+			return malformed(p.entries[i].off, "delta base missing")
+		}
+	}
+	return nil
+}
+
+// link builds the lists of children from the bases known by offset.
+func (v *resolver) link() {
+	p := v.p
+	v.head = make([]int32, len(p.entries))
+	v.next = make([]int32, len(p.entries))
+	for i := range v.head {
+		v.head[i] = -1
+	}
+	for i := len(p.entries) - 1; i >= 0; i-- {
+		switch b := p.entries[i].base; {
+		case b >= 0:
+			v.next[i] = v.head[b]
+			v.head[b] = int32(i)
+		case b == external:
+			if v.pending == nil {
+				v.pending = map[driver.Hash][]int32{}
+			}
+			id := p.extern[uint32(i)]
+			v.pending[id] = append(v.pending[id], int32(i))
+		}
+	}
+}
+
+// adopt makes the deltas that wait for this entry's id its children.
+func (v *resolver) adopt(i int32) {
+	if v.pending == nil {
+		return
+	}
+	id := v.p.entries[i].id
+	kids, ok := v.pending[id]
+	if !ok {
+		return
+	}
+	delete(v.pending, id)
+	for _, k := range kids {
+		v.p.entries[k].base = i
+		delete(v.p.extern, uint32(k))
+		v.next[k] = v.head[i]
+		v.head[i] = k
+	}
+}
+
+// children lists the children of an entry, those without children first, so
+// that the entry's bytes can be dropped before the last subtree.
+func (v *resolver) children(i int32) []int32 {
+	var leaf, inner []int32
+	for k := v.head[i]; k >= 0; k = v.next[k] {
+		if v.head[k] < 0 {
+			leaf = append(leaf, k)
+		} else {
+			inner = append(inner, k)
+		}
+	}
+	out := append(leaf, inner...)
+	slices.Reverse(out) // taken from the end
+	return out
+}
+
+// tree resolves everything below one base.
+func (v *resolver) tree(ctx context.Context, root frame) error {
+	v.stack = append(v.stack[:0], root)
+	v.held = int64(len(root.data))
+	for n := 0; len(v.stack) > 0; n++ {
+		if n&255 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		top := &v.stack[len(v.stack)-1]
+		if len(top.todo) == 0 {
+			v.held -= int64(len(top.data))
+			v.stack = v.stack[:len(v.stack)-1]
+			continue
+		}
+		kid := top.todo[len(top.todo)-1]
+		top.todo = top.todo[:len(top.todo)-1]
+		if top.data == nil {
+			data, err := v.r.Get(int(top.at))
+			if err != nil {
+				return err
+			}
+			top.data = data
+			v.held += int64(len(data))
+		}
+		data, err := v.child(kid, top)
+		if err != nil {
+			return err
+		}
+		if v.adopt(kid); v.head[kid] < 0 {
+			continue
+		}
+		if len(top.todo) == 0 {
+			v.held -= int64(len(top.data))
+			top.data = nil
+		}
+		v.stack = append(v.stack, frame{at: kid, data: data, todo: v.children(kid)})
+		v.held += int64(len(data))
+		v.shrink()
+	}
+	return nil
+}
+
+// child computes one object from its parent.
+func (v *resolver) child(kid int32, parent *frame) ([]byte, error) {
+	p := v.p
+	e := &p.entries[kid]
+	if parent.at >= 0 {
+		e.typ, e.depth = p.entries[parent.at].typ, p.entries[parent.at].depth+1
+	} else {
+		e.depth = 1
+	}
+	if err := limits.Check("git-delta-depth", p.lim.DeltaDepth, int64(e.depth)); err != nil {
+		return nil, err
+	}
+	delta, err := v.r.delta(e)
+	if err != nil {
+		return nil, err
+	}
+	data, err := apply(parent.data, delta, nil, e.off)
+	if err != nil {
+		return nil, err
+	}
+	v.hasher.Start(e.typ, e.size)
+	_, _ = v.hasher.Write(data)
+	if e.id, err = v.hasher.Sum(); err != nil {
+		return nil, err
+	}
+	if v.kept+e.size <= keepBudget && (e.typ != driver.Blob || e.size <= keepBlob && v.kept+e.size <= keepBlobs) {
+		v.kept += e.size
+		p.kept[uint32(kid)] = data
+	}
+	return data, nil
+}
+
+// shrink drops the bytes of the lowest frames when too much is held.
+func (v *resolver) shrink() {
+	for i := 0; v.held > stackBudget && i < len(v.stack)-1; i++ {
+		if v.stack[i].at < 0 {
+			continue // a base outside the pack could not be had again so cheaply
+		}
+		v.held -= int64(len(v.stack[i].data))
+		v.stack[i].data = nil
+	}
+}
+
+// external resolves what hangs on bases outside the pack.
+func (v *resolver) external(ctx context.Context) error {
+	p := v.p
+	for i := range p.entries {
+		if p.entries[i].base != external || p.entries[i].typ != 0 {
+			continue
+		}
+		id := p.extern[uint32(i)]
+		if p.base == nil {
+			return malformed(p.entries[i].off, "delta base %s missing", id)
+		}
+		typ, data, err := p.base(id)
+		if err != nil {
+			return fmt.Errorf("offset %d: delta base %s missing: %w", p.entries[i].off, id, driver.ErrMalformedPack)
+		}
+		kids := v.pending[id]
+		delete(v.pending, id)
+		for _, k := range kids {
+			p.entries[k].typ = typ
+		}
+		if err := v.tree(ctx, frame{at: external, data: data, todo: kids}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/wire"
+)
+
+// ResolveOptions configure a resolution.
+type ResolveOptions struct {
+	// Known is what was resolved before; when it still holds, Resolved.Unchanged is set.
+	Known Revision
+}
+
+// Resolved is a reference turned into one commit.
+type Resolved struct {
+	Reference Reference
+	Ref       string // full reference name, empty for a bare commit
+	Commit    Hash
+	Tag       Hash // the annotated tag on the way, outermost; zero without
+	Revision  Revision
+	Unchanged bool   // equals ResolveOptions.Known
+	Protocol  string // "https/2"; empty when no request was needed
+	Notes     []Note
+}
+
+// Resolve turns a reference into a commit with one listing and no fetch. A
+// Commit alone needs no request.
+func (c *Client) Resolve(ctx context.Context, r Reference, o ResolveOptions) (*Resolved, error) {
+	out, err := c.resolve(ctx, r, o)
+	return out, c.wrap(ctx, "resolve", r.String(), err)
+}
+
+func (c *Client) resolve(ctx context.Context, r Reference, o ResolveOptions) (*Resolved, error) {
+	w, err := r.check()
+	if err != nil {
+		return nil, err
+	}
+	if w.kind == kindCommit {
+		out := &Resolved{Reference: r, Commit: w.commit, Revision: Revision{Pointer: r.Branch, Hash: w.commit}, Ref: w.name}
+		if r.Branch == "" || out.Revision == o.Known {
+			out.Unchanged = out.Revision == o.Known
+			return out, nil
+		}
+	}
+	s, err := c.open(ctx, uploadPack, w.keep)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { s.close() }()
+	l, err := s.refs(ctx, w.prefixes, w.keep)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := c.choose(ctx, s, w, l)
+	if err != nil {
+		return nil, err
+	}
+	out := &Resolved{Reference: r, Protocol: s.protocol(), Notes: droppedNote(l.Dropped)}
+	out.fill(w, ref)
+	if w.kind == kindCommit && out.Commit != w.commit {
+		tip := out.Commit
+		out.Commit, out.Tag, out.Revision.Hash = w.commit, Hash{}, w.commit
+		if err := c.onBranch(ctx, tip, w.commit); err != nil {
+			return nil, err
+		}
+	}
+	out.Unchanged = out.Revision == o.Known
+	return out, nil
+}
+
+func (r *Resolved) fill(w *want, ref *wire.Ref) {
+	r.Ref, r.Commit = ref.Name, ref.ID
+	if !ref.Peeled.IsZero() && ref.Peeled != ref.ID {
+		r.Tag, r.Commit = ref.ID, ref.Peeled
+	}
+	pointer := ""
+	switch w.kind {
+	case kindBranch, kindCommit:
+		pointer = w.ref.Branch
+	case kindTag, kindSemVer:
+		pointer = strings.TrimPrefix(ref.Name, "refs/tags/")
+	case kindName:
+		pointer = w.ref.Name
+		r.Ref = w.ref.Name
+	default:
+		pointer = "HEAD"
+		if ref.Target != "" {
+			r.Ref = ref.Target
+			pointer = strings.TrimPrefix(ref.Target, "refs/heads/")
+		}
+	}
+	r.Revision = Revision{Pointer: pointer, Hash: r.Commit}
+}
+
+// choose picks the reference out of the listing.
+func (c *Client) choose(ctx context.Context, s *session, w *want, l *wire.Listing) (*wire.Ref, error) {
+	if w.kind == kindSemVer {
+		return c.chooseVersion(ctx, s, w, l)
+	}
+	for i := range l.Refs {
+		if r := &l.Refs[i]; !r.Unborn && (r.Name == w.name || w.kind == kindHead && r.Name == "HEAD") {
+			return r, nil
+		}
+	}
+	if empty, err := c.empty(ctx, s, l); empty || err != nil {
+		return nil, err
+	}
+	name := w.name
+	if w.kind == kindHead {
+		name = "HEAD"
+	}
+	return nil, fmt.Errorf("%q: %w", name, ErrRefNotFound)
+}
+
+// empty tells a repository without references from one that lacks the one
+// asked for. It costs a request only on the way to an error.
+func (c *Client) empty(ctx context.Context, s *session, l *wire.Listing) (bool, error) {
+	if l.Any {
+		return false, nil
+	}
+	if s.version == 2 {
+		found := false
+		any := func([]byte) bool { found = true; return false }
+		all, err := s.refs(ctx, nil, any)
+		if err != nil {
+			return false, err
+		}
+		if found && all.Any {
+			return false, nil
+		}
+	}
+	return true, ErrEmptyRepository
+}
+
+// chooseVersion picks the greatest version in the range. Versions of equal
+// precedence are told apart by the age of their commits, then by name.
+func (c *Client) chooseVersion(ctx context.Context, s *session, w *want, l *wire.Listing) (*wire.Ref, error) {
+	var best []*wire.Ref
+	var top *semver.Version
+	for i := range l.Refs {
+		r := &l.Refs[i]
+		v, err := semver.StrictNewVersion(strings.TrimPrefix(strings.TrimPrefix(r.Name, "refs/tags/"), "v"))
+		if err != nil || !w.ranges.Check(v) {
+			continue
+		}
+		switch cmp := compareVersions(v, top); {
+		case cmp > 0:
+			top, best = v, append(best[:0], r)
+		case cmp == 0:
+			best = append(best, r)
+		}
+	}
+	switch len(best) {
+	case 0:
+		if empty, err := c.empty(ctx, s, l); empty || err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("range %q: %w", w.ref.SemVer, ErrNoSemverMatch)
+	case 1:
+		return best[0], nil
+	}
+	return c.newest(ctx, best)
+}
+
+func compareVersions(a, b *semver.Version) int {
+	if b == nil {
+		return 1
+	}
+	return a.Compare(b)
+}
+
+// newest picks the reference whose commit is the youngest.
+func (c *Client) newest(ctx context.Context, refs []*wire.Ref) (*wire.Ref, error) {
+	ids := make([]driver.Hash, len(refs))
+	for i, r := range refs {
+		if ids[i] = r.ID; !r.Peeled.IsZero() {
+			ids[i] = r.Peeled
+		}
+	}
+	h, err := c.history(ctx, ids, 1)
+	if err != nil {
+		return nil, fmt.Errorf("compare tags of equal version: %w", err)
+	}
+	defer func() { _ = h.close() }()
+	best := -1
+	for i := range refs {
+		commit, err := h.commit(ids[i])
+		if err != nil {
+			return nil, err
+		}
+		if best >= 0 {
+			b, err := h.commit(ids[best])
+			if err != nil {
+				return nil, err
+			}
+			older := commit.Committer.When.Compare(b.Committer.When)
+			if older < 0 || older == 0 && refs[i].Name < refs[best].Name {
+				continue
+			}
+		}
+		best = i
+	}
+	return refs[best], nil
+}
+
+// proofDepths are how far a proof of ancestry deepens, step by step; 0 is everything.
+var proofDepths = []int{64, 1024, 0}
+
+// onBranch proves that commit is an ancestor of tip.
+func (c *Client) onBranch(ctx context.Context, tip, commit Hash) error {
+	found, err := c.descends(ctx, tip, commit)
+	if err == nil && !found {
+		return fmt.Errorf("%s: %w", commit, ErrCommitNotOnBranch)
+	}
+	return err
+}
+
+// descends reports whether ancestor is reachable from tip, fetching commits only.
+func (c *Client) descends(ctx context.Context, tip, ancestor Hash) (bool, error) {
+	if tip == ancestor {
+		return true, nil
+	}
+	for _, depth := range proofDepths {
+		h, err := c.history(ctx, []Hash{tip}, depth)
+		if err != nil {
+			return false, err
+		}
+		found, complete, err := h.reaches(tip, ancestor)
+		if err = errors.Join(err, h.close()); err != nil || found || complete {
+			return found, err
+		}
+	}
+	return false, nil
+}
