@@ -3,7 +3,11 @@
 
 package untar
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/gitops-kit/sdk/untar/internal/names"
+)
 
 // checkTarget refuses a target that is empty, absolute or lexically above
 // the root, seen from the link's directory.
@@ -21,7 +25,7 @@ func resolve(link, target string) (string, error) {
 		return "", escapes("absolute link target")
 	case strings.IndexByte(target, 0) >= 0:
 		return "", invalid("NUL in a link target")
-	case len(target) >= 2 && target[1] == ':' && (target[0]|0x20) >= 'a' && (target[0]|0x20) <= 'z':
+	case names.Drive(target):
 		return "", escapes("drive letter in a link target")
 	}
 	path := parent(link)
@@ -35,7 +39,7 @@ func resolve(link, target string) (string, error) {
 				return "", escapes("link target above the root")
 			}
 			path = parent(path)
-		case strings.Contains(c, `\`) && safe(c, false) != nil:
+		case strings.Contains(c, `\`) && names.Unsafe(c, false) != "":
 			return "", escapes("link target above the root")
 		case path == ".":
 			path = c

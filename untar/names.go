@@ -3,7 +3,11 @@
 
 package untar
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/gitops-kit/sdk/untar/internal/names"
+)
 
 // clean checks a name and returns it without "./", repeated and trailing
 // slashes; "." is the root. A name must be safe also for a reader that takes
@@ -38,8 +42,8 @@ func components(name string, l Limits) (string, error) {
 		if more && after == "" {
 			untouched = false
 		}
-		if err := safe(component, first); err != nil {
-			return "", err
+		if why := names.Unsafe(component, first); why != "" {
+			return "", escapes(why)
 		}
 		first = false
 		depth++
@@ -58,24 +62,6 @@ func components(name string, l Limits) (string, error) {
 		return name, nil
 	}
 	return rebuild(name), nil
-}
-
-// safe refuses "..", also between backslashes, and a drive letter.
-func safe(c string, first bool) error {
-	if first && len(c) >= 2 && c[1] == ':' && (c[0]|0x20) >= 'a' && (c[0]|0x20) <= 'z' {
-		return escapes("drive letter")
-	}
-	if first && c[0] == '\\' {
-		return escapes("absolute name")
-	}
-	for more := true; more; {
-		var part string
-		part, c, more = strings.Cut(c, `\`)
-		if part == ".." {
-			return escapes(`name contains ".."`)
-		}
-	}
-	return nil
 }
 
 func rebuild(name string) string {

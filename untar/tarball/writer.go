@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitops-kit/sdk/untar/digest"
 	"github.com/gitops-kit/sdk/untar/ignore"
+	"github.com/gitops-kit/sdk/untar/internal/names"
 )
 
 // Writer writes one archive. It is not safe for concurrent use.
@@ -113,7 +114,7 @@ func (t *Writer) check(path string) error {
 			}
 			continue
 		}
-		if c := path[start:i]; c == "" || c == "." || c == ".." {
+		if c := path[start:i]; c == "" || c == "." || names.Unsafe(c, start == 0) != "" {
 			return ErrName
 		}
 		if i < len(path) {

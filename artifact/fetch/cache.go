@@ -1,0 +1,433 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gitops-kit/sdk/artifact/internal/limits"
+	"github.com/gitops-kit/sdk/untar/digest"
+)
+
+// CacheOptions control a [Cache]. The zero value is a cache in a private
+// temporary directory with the defaults.
+type CacheOptions struct {
+	// Dir holds the trees. Empty: a private directory, removed by Close. A
+	// second process that uses the same Dir works in a private part of it.
+	Dir string
+	// Fetcher downloads. Nil: one with the zero Options.
+	Fetcher *Fetcher
+	// Bytes bounds the extracted bytes together. Zero: 2 GiB; negative:
+	// unlimited.
+	Bytes int64
+	// Entries bounds the number of trees. Zero: 1,000; negative: unlimited.
+	Entries int64
+	// Observe is told what happens. It must not block. Nil: nobody is told.
+	Observe func(Event)
+}
+
+// EventType says what a cache did.
+type EventType int
+
+// The events.
+const (
+	Hit     EventType = iota // a tree was there
+	Miss                     // a tree was fetched and extracted
+	Evicted                  // a tree was removed to make room
+	Corrupt                  // a tree was not as extracted, and dropped
+)
+
+// Event is what [CacheOptions.Observe] is told.
+type Event struct {
+	Type   EventType
+	Digest string
+	// Result is that of the download; nil for other events than Miss.
+	Result *Result
+}
+
+// Cache holds extracted trees by digest. It is safe for concurrent use.
+type Cache struct {
+	o CacheOptions
+
+	mu      sync.Mutex
+	opened  bool
+	closed  bool
+	openErr error
+	dir     string
+	lock    *os.File
+	private bool // dir is removed by Close
+	f       *Fetcher
+	entries map[digest.Digest]*entry
+	flights map[digest.Digest]*flight
+	bad     map[badKey]badness
+	bytes   int64
+	tick    uint64
+}
+
+// entry is an extracted tree.
+type entry struct {
+	id      digest.Digest
+	dir     string // the directory that holds tree and manifest
+	bytes   int64
+	leases  int
+	tick    uint64
+	private bool // not in the map; removed with its last lease
+	served  int  // leases so far
+	files   []record
+	sums    map[string]string // Lease.Digest, by paths
+}
+
+// flight is a download in progress.
+type flight struct {
+	done    chan struct{}
+	waiters int
+	cancel  context.CancelFunc
+	err     error
+	entry   *entry
+}
+
+type badKey struct {
+	url string
+	id  digest.Digest
+}
+
+type badness struct {
+	until time.Time
+	err   error
+}
+
+const badFor = 5 * time.Second
+
+// NewCache returns a cache. It does no I/O; the first call of Tree opens the
+// directory.
+func NewCache(o CacheOptions) *Cache {
+	return &Cache{o: o, entries: map[digest.Digest]*entry{}, flights: map[digest.Digest]*flight{}, bad: map[badKey]badness{}}
+}
+
+// Tree returns a lease on the extracted tree of an artifact. Callers of the
+// same digest share one download; when ctx of one ends, the others go on.
+func (c *Cache) Tree(ctx context.Context, r Ref) (*Lease, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	id, _, err := c.f.check(r)
+	if err != nil {
+		return nil, err
+	}
+	for range 3 {
+		e, err := c.get(ctx, r, id)
+		if err != nil {
+			return nil, err
+		}
+		l, err := c.lease(ctx, e)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, errDropped) {
+			return nil, err
+		}
+	}
+	return nil, &Error{Err: fmt.Errorf("%w: tree changes under our hands", ErrDigestMismatch)}
+}
+
+var errDropped = errors.New("entry was dropped")
+
+// get returns a leased entry, from the cache or by a download.
+func (c *Cache) get(ctx context.Context, r Ref, id digest.Digest) (*entry, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if e, ok := c.entries[id]; ok {
+		c.touch(e)
+		c.mu.Unlock()
+		c.observe(Event{Type: Hit, Digest: id.String()})
+		return e, nil
+	}
+	key := badKey{r.URL, id}
+	if b, ok := c.bad[key]; ok {
+		if time.Now().Before(b.until) {
+			c.mu.Unlock()
+			return nil, b.err
+		}
+		delete(c.bad, key)
+	}
+	fl, ok := c.flights[id]
+	if !ok {
+		fl = c.start(ctx, r, id)
+	}
+	fl.waiters++
+	c.mu.Unlock()
+	select {
+	case <-fl.done:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		fl.waiters--
+		if fl.err != nil {
+			return nil, fl.err
+		}
+		c.touch(fl.entry)
+		if fl.waiters == 0 {
+			fl.entry.leases-- // the flight's own
+		}
+		return fl.entry, nil
+	case <-ctx.Done():
+		c.leave(fl)
+		return nil, ctx.Err()
+	}
+}
+
+// leave is a waiter that gives up; the last one stops the download.
+func (c *Cache) leave(fl *flight) {
+	c.mu.Lock()
+	fl.waiters--
+	last := fl.waiters == 0
+	var drop *entry
+	select {
+	case <-fl.done:
+		if last && fl.entry != nil {
+			fl.entry.leases--
+			drop = fl.entry
+		}
+	default:
+		if last {
+			fl.cancel()
+		}
+	}
+	c.mu.Unlock()
+	if drop != nil && drop.private && drop.leases == 0 {
+		_ = removeTree(drop.dir)
+	}
+}
+
+func (c *Cache) touch(e *entry) {
+	c.tick++
+	e.tick = c.tick
+	e.leases++
+	e.served++
+}
+
+// start begins a download that outlives its first caller.
+func (c *Cache) start(ctx context.Context, r Ref, id digest.Digest) *flight {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	fl := &flight{done: make(chan struct{}), cancel: cancel}
+	c.flights[id] = fl
+	go func() {
+		defer cancel()
+		e, res, err := c.fill(ctx, r, id)
+		c.finish(fl, r, id, e, res, err)
+	}()
+	return fl
+}
+
+// finish publishes the outcome of a download.
+func (c *Cache) finish(fl *flight, r Ref, id digest.Digest, e *entry, res *Result, err error) {
+	var gone []*entry
+	c.mu.Lock()
+	delete(c.flights, id)
+	fl.err, fl.entry = err, e
+	switch {
+	case err != nil && errors.Is(err, ErrDigestMismatch):
+		c.forgetBad()
+		c.bad[badKey{r.URL, id}] = badness{until: time.Now().Add(badFor), err: err}
+	case err != nil:
+	case fl.waiters == 0 || c.closed:
+		e.private = true
+		gone = append(gone, e)
+	default:
+		e.leases = 1 // until the last waiter took its own
+		gone = c.admit(e)
+	}
+	close(fl.done)
+	c.mu.Unlock()
+	for _, g := range gone {
+		_ = removeTree(g.dir)
+		if g != e {
+			c.observe(Event{Type: Evicted, Digest: g.id.String()})
+		}
+	}
+	if err == nil {
+		c.observe(Event{Type: Miss, Digest: id.String(), Result: res})
+	}
+}
+
+const maxBad = 1000
+
+func (c *Cache) forgetBad() {
+	if len(c.bad) < maxBad {
+		return
+	}
+	for k := range c.bad {
+		delete(c.bad, k)
+	}
+}
+
+// admit enters an entry, evicting the least recently used without a lease.
+// If that does not make room, the entry stays private.
+func (c *Cache) admit(e *entry) (gone []*entry) {
+	maxBytes, maxEntries := limits.Or(c.o.Bytes, 2<<30), limits.Or(c.o.Entries, 1000)
+	free := c.bytes
+	var out []*entry
+	n := int64(len(c.entries))
+	for free+e.bytes > maxBytes || n+1 > maxEntries {
+		oldest := c.oldest(out)
+		if oldest == nil {
+			e.private = true
+			return nil
+		}
+		out = append(out, oldest)
+		free -= oldest.bytes
+		n--
+	}
+	for _, o := range out {
+		delete(c.entries, o.id)
+	}
+	c.bytes = free + e.bytes
+	c.tick++
+	e.tick = c.tick
+	c.entries[e.id] = e
+	return out
+}
+
+func (c *Cache) oldest(except []*entry) *entry {
+	var oldest *entry
+next:
+	for _, e := range c.entries {
+		if e.leases > 0 || oldest != nil && e.tick > oldest.tick {
+			continue
+		}
+		for _, x := range except {
+			if x == e {
+				continue next
+			}
+		}
+		oldest = e
+	}
+	return oldest
+}
+
+func (c *Cache) observe(e Event) {
+	if c.o.Observe != nil {
+		c.o.Observe(e)
+	}
+}
+
+// open locks the directory and takes over what an earlier process left
+// complete.
+func (c *Cache) open() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	if c.opened {
+		return c.openErr
+	}
+	c.opened = true
+	c.openErr = c.prepare()
+	return c.openErr
+}
+
+func (c *Cache) prepare() (err error) {
+	if c.f = c.o.Fetcher; c.f == nil {
+		if c.f, err = New(Options{}); err != nil {
+			return err
+		}
+	}
+	if c.o.Dir == "" {
+		c.dir, err = os.MkdirTemp("", "artifact-cache-")
+		c.private = true
+		return err
+	}
+	if err := os.MkdirAll(c.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("open cache: %w", err)
+	}
+	lock, err := lockDir(c.o.Dir)
+	if err == nil && lock == nil { // another process has it
+		if c.dir, err = os.MkdirTemp(c.o.Dir, privatePrefix); err == nil {
+			c.private = true
+			lock, err = lockDir(c.dir)
+		}
+		c.lock = lock
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("open cache: %w", err)
+	}
+	c.dir, c.lock = c.o.Dir, lock
+	return c.takeOver()
+}
+
+const privatePrefix = "private-"
+
+// takeOver loads complete entries and removes everything else.
+func (c *Cache) takeOver() error {
+	names, err := os.ReadDir(c.dir)
+	if err != nil {
+		return fmt.Errorf("open cache: %w", err)
+	}
+	for _, n := range names {
+		path := filepath.Join(c.dir, n.Name())
+		switch {
+		case n.Name() == lockName:
+			continue
+		case strings.HasPrefix(n.Name(), privatePrefix):
+			if lock, err := lockDir(path); err != nil || lock == nil {
+				continue // in use
+			} else {
+				_ = lock.Close()
+			}
+		case n.IsDir():
+			algorithm, sum, _ := strings.Cut(n.Name(), "-")
+			id, err := digest.Parse(algorithm + ":" + sum)
+			if err != nil {
+				break
+			}
+			files, bytes, err := readManifest(path)
+			if err != nil {
+				break
+			}
+			e := &entry{id: id, dir: path, bytes: bytes, files: files}
+			for _, g := range c.admit(e) {
+				_ = removeTree(g.dir)
+			}
+			if e.private {
+				break
+			}
+			continue
+		}
+		_ = removeTree(path)
+	}
+	return nil
+}
+
+// Close gives up the lock; a private directory is removed. Trees under lease
+// stay readable through their open root where the system allows that.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	for _, fl := range c.flights {
+		fl.cancel()
+	}
+	var err error
+	if c.private && c.dir != "" {
+		err = removeTree(c.dir)
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
+	}
+	return err
+}
