@@ -1,0 +1,264 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ssa
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gitops-kit/sdk/ssa/internal/fail"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+type gvrKey = schema.GroupVersionResource
+
+// maxTries bounds how often a conflict with another writer is met by reading
+// and trying again.
+const maxTries = 5
+
+// patch applies one object, after taking over fields where that is due.
+func (a *applier) patch(ctx context.Context, e *Entry, out *Outcome) {
+	action := ActionConfigured
+	if e.Decision == DecisionCreate {
+		action = ActionCreated
+	}
+	if e.x.takeover != nil {
+		if err := a.takeOver(ctx, e); err != nil {
+			a.fail(e, out, err)
+			return
+		}
+		fail.Point(fpTakeover)
+	}
+	l, err := a.send(ctx, e)
+	if err != nil {
+		a.fail(e, out, err)
+		return
+	}
+	a.applied(e, out, l, action)
+}
+
+// send is the apply itself.
+func (a *applier) send(ctx context.Context, e *Entry) (*liveObject, error) {
+	for try := 1; ; try++ {
+		a.pl.count.patch.Add(1)
+		u, err := a.m.c.Send(ctx, Write{
+			Verb: VerbApply, Resource: e.x.r, Namespace: e.ID.Namespace, Name: e.ID.Name, Object: e.x.sent,
+			FieldManager: a.m.o.Owner.FieldManager, Force: !a.p.o.FailOnConflict, Drain: a.m.o.DrainTimeout,
+		})
+		if err == nil {
+			return &liveObject{u: u}, nil
+		}
+		if !apierrors.IsConflict(err) || try >= maxTries || ctx.Err() != nil {
+			return nil, err
+		}
+		if c := conflictOf(err); c != nil {
+			return nil, c
+		}
+	}
+}
+
+// takeOver sends the JSON patch of managedFields. A concurrent writer makes
+// it fail; then it is computed anew.
+func (a *applier) takeOver(ctx context.Context, e *Entry) error {
+	for try := 1; ; try++ {
+		b, err := e.x.takeover.patch(a.p.o, a.m.o.Owner.FieldManager, e, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := checkPatch(b); err != nil {
+			return err
+		}
+		a.pl.count.patch.Add(1)
+		u, err := a.m.c.Send(ctx, Write{
+			Verb: VerbJSONPatch, Resource: e.x.r, Namespace: e.ID.Namespace, Name: e.ID.Name, Patch: b,
+			FieldManager: a.m.o.Owner.FieldManager, Drain: a.m.o.DrainTimeout,
+		})
+		if err == nil {
+			e.x.live = &liveObject{u: u}
+			if e.Unproved == string(WhyUnverified) {
+				return a.rehearsed(ctx, e)
+			}
+			return nil
+		}
+		if !(apierrors.IsConflict(err) || apierrors.IsInvalid(err)) || try >= maxTries || ctx.Err() != nil {
+			return err
+		}
+		l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+		if err != nil {
+			return err
+		}
+		if l == nil {
+			return nil // gone meanwhile: the apply creates it
+		}
+		e.x.live = l
+		if e.x.takeover = findTakeover(a.p.o, a.m.o.Owner.FieldManager, e); e.x.takeover == nil {
+			return nil
+		}
+	}
+}
+
+// rehearsed makes up for a dry-run that was not possible before the fields
+// were ours.
+func (a *applier) rehearsed(ctx context.Context, e *Entry) error {
+	_, err := a.pl.dryRun(ctx, e)
+	return err
+}
+
+// recreate deletes the object, waits until it is gone, and creates it anew.
+func (a *applier) recreate(ctx context.Context, e *Entry, out *Outcome) {
+	propagation := a.o.RecreatePropagation
+	if propagation == "" {
+		propagation = metav1.DeletePropagationBackground
+	}
+	a.pl.count.del.Add(1)
+	_, err := a.m.c.Send(ctx, Write{
+		Verb: VerbDelete, Resource: e.x.r, Namespace: e.ID.Namespace, Name: e.ID.Name,
+		UID: e.x.liveUID, ResourceVersion: e.x.liveRV, Propagation: propagation, Drain: a.m.o.DrainTimeout,
+	})
+	if err != nil && !isAbsent(err) {
+		a.fail(e, out, err)
+		return
+	}
+	fail.Point(fpRecreateDelete)
+	timeout := a.o.RecreateTimeout
+	if timeout == 0 {
+		timeout = defaultRecreate
+	}
+	if err := a.m.gone(ctx, e.x.r, e.ID, e.x.liveUID, timeout); err != nil {
+		a.fail(e, out, err)
+		return
+	}
+	out.exists, out.UID, out.ResourceVersion = false, "", ""
+	for try := 1; ; try++ {
+		l, err := a.send(ctx, e)
+		if err == nil {
+			a.applied(e, out, l, ActionCreated)
+			return
+		}
+		if !apierrors.IsAlreadyExists(err) || try >= 3 {
+			a.fail(e, out, err)
+			return
+		}
+	}
+}
+
+// validate decides deferred entries of entries[from:to] as far as possible.
+// Before a stage, those that need something of the same stage stay deferred;
+// final decides them, too. It reports whether nothing became blocked.
+func (a *applier) validate(ctx context.Context, from, to int, final bool) bool {
+	var todo []*Entry
+	groups := map[string]bool{}
+	for i := from; i < to; i++ {
+		e := &a.entries[i]
+		if e.Decision != DecisionDeferred || !final && a.needsStage(e) {
+			continue
+		}
+		if e.Why == WhyUnknownKind || e.Why == WhyNewDefinition {
+			groups[e.ID.Group] = true
+		}
+		todo = append(todo, e)
+	}
+	if len(todo) == 0 {
+		return true
+	}
+	if r, ok := a.m.c.(Refresher); ok {
+		for g := range groups {
+			r.Refresh(g)
+		}
+	}
+	a.m.each(len(todo), func(i int) { a.decideDeferred(ctx, todo[i]) })
+	ok := true
+	for _, e := range todo {
+		i := a.index[e.ID]
+		if e.Decision == DecisionBlocked {
+			ok = false
+			a.res.Outcomes[i].Err, a.res.Outcomes[i].blocked = e.Err, true
+		}
+		o := &a.res.Outcomes[i]
+		o.exists, o.UID, o.ResourceVersion, o.isStatus = e.x.existed, e.x.liveUID, e.x.liveRV, e.x.r.HasStatus
+	}
+	return ok
+}
+
+// needsStage reports whether what the entry waits for is written in the
+// entry's own stage.
+func (a *applier) needsStage(e *Entry) bool {
+	for i := range a.entries {
+		o := &a.entries[i]
+		if o.Stage != e.Stage || o.x.desired == nil {
+			continue
+		}
+		switch {
+		case e.Why == WhyNewNamespace && o.ID == ID{Name: e.ID.Namespace, Kind: "Namespace"}:
+			return true
+		case (e.Why == WhyUnknownKind || e.Why == WhyNewDefinition) && o.ID.Kind == "CustomResourceDefinition":
+			for _, gvk := range definedKinds(o.x.desired.Object) {
+				if gvk.Group == e.ID.Group && gvk.Kind == e.ID.Kind {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// decideDeferred makes the decision that the plan could not make.
+func (a *applier) decideDeferred(ctx context.Context, e *Entry) {
+	if e.Why == WhyUnknownKind || e.x.r.GVR.Resource == "" {
+		r, err := a.kind(ctx, e)
+		if err != nil {
+			e.block(WhyUnknownKind, OpDryRun, err)
+			return
+		}
+		a.pl.ready(e, r)
+		if e.Decision == DecisionBlocked {
+			return
+		}
+	}
+	if e.Why == WhyTerminating {
+		if err := a.m.gone(ctx, e.x.r, e.ID, e.x.liveUID, terminatingWait); err != nil {
+			e.block(WhyTerminating, OpRead, err)
+			return
+		}
+	}
+	e.Decision, e.Why, e.x.pending = "", "", true
+	e.x.live, e.x.existed, e.x.liveUID, e.x.liveRV, e.x.sent = nil, false, "", "", e.x.desired
+	a.pl.count.get.Add(1)
+	l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+	a.pl.judge(ctx, e, l, err)
+	switch {
+	case e.Decision == DecisionDeferred:
+		e.block(WhyTerminating, OpRead, &TerminatingError{ID: e.ID, Finalizers: l.u.GetFinalizers()})
+	case e.x.pending:
+		a.pl.ask(ctx, e)
+	}
+}
+
+// kind finds the resource of an entry whose kind was unknown. For kinds that
+// nobody promised it asks again until the time is over.
+func (a *applier) kind(ctx context.Context, e *Entry) (Resource, error) {
+	timeout := a.o.DeferTimeout
+	if timeout == 0 {
+		timeout = defaultDeferTimeout
+	}
+	gvk := e.x.desired.GroupVersionKind()
+	wait := time.Second
+	for end := time.Now().Add(timeout); ; {
+		r, err := a.m.c.Resource(ctx, gvk)
+		if err == nil {
+			return r, nil
+		}
+		left := time.Until(end)
+		if !e.x.last && !isUnknownKind(err) || left <= 0 {
+			return Resource{}, fmt.Errorf("%w", err)
+		}
+		if err := sleep(ctx, min(wait, left)); err != nil {
+			return Resource{}, err
+		}
+		wait = min(wait*2, 15*time.Second)
+	}
+}
