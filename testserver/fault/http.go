@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -17,14 +16,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gitops-kit/sdk/testserver/internal/listen"
 )
 
-// Serve handles one request with next and applies p to it. A plan of nil is no
+// serve handles one request with next and applies p to it. A plan of nil is no
 // fault. ctx ends delays and stalls, besides the request's own context.
 //
 // Faults that break framing need HTTP/1; over HTTP/2 the stream is reset
 // instead, and WrongLength has no effect.
-func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, p *Plan, next http.Handler) {
+func serve(ctx context.Context, w http.ResponseWriter, r *http.Request, p *Plan, next http.Handler) {
 	if p == nil {
 		next.ServeHTTP(w, r)
 		return
@@ -75,45 +76,21 @@ func redirect(w http.ResponseWriter, r *http.Request, p *Plan) {
 // abort ends the connection of w now, with a reset if rst is set.
 func abort(w http.ResponseWriter, rst bool) {
 	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-		closeConn(c, rst)
+		listen.CloseConn(c, rst)
 		return
 	}
 	panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to reset an HTTP/2 stream
 }
 
-// closeConn closes the transport below TLS, so that no alert is sent.
-func closeConn(c net.Conn, rst bool) {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	for {
-		u, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = u.NetConn()
-	}
-	if t, ok := c.(*net.TCPConn); ok && rst {
-		_ = t.SetLinger(0)
-	}
-	_ = c.Close()
-}
-
-// Close ends c as a cut does: without a TLS alert, with a reset if rst is set.
-func Close(c net.Conn, rst bool) { closeConn(c, rst) }
+// Close ends c as a cut does: below TLS, so that no alert is sent, and with a
+// reset if rst is set.
+func Close(c net.Conn, rst bool) { listen.CloseConn(c, rst) }
 
 type discard struct{ h http.Header }
 
 func (d *discard) Header() http.Header         { return d.h }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
-
-// Observer is implemented by a response writer that wants to know what is sent
-// over a connection taken from it.
-type Observer interface {
-	ObserveStatus(status int)
-	ObserveBytes(n int)
-}
 
 // writer applies a plan to a reply. It takes the connection over when the
 // framing has to be wrong.
@@ -179,7 +156,7 @@ func (w *writer) open() {
 		if c, b, err := http.NewResponseController(w.ResponseWriter).Hijack(); err == nil {
 			w.raw, w.buf = c, b.Writer
 			w.rawHeader()
-			w.out = NewStream(w.ctx, w.body(), w.plan, func() { _ = w.buf.Flush(); closeConn(c, w.plan.RST) })
+			w.out = NewStream(w.ctx, w.body(), w.plan, func() { _ = w.buf.Flush(); listen.CloseConn(c, w.plan.RST) })
 			return
 		}
 	}
@@ -203,8 +180,8 @@ func (w *writer) rawHeader() {
 	_, _ = fmt.Fprintf(w.buf, "HTTP/1.1 %03d %s\r\n", w.status, http.StatusText(w.status))
 	_ = h.Write(w.buf)
 	_, _ = w.buf.WriteString("\r\n")
-	if o, ok := w.ResponseWriter.(Observer); ok {
-		o.ObserveStatus(w.status)
+	if o, ok := w.ResponseWriter.(*observer); ok {
+		o.observe(w.status)
 	}
 }
 
@@ -226,8 +203,8 @@ type observed struct {
 
 func (o *observed) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
-	if ob, ok := o.to.(Observer); ok {
-		ob.ObserveBytes(n)
+	if ob, ok := o.to.(*observer); ok {
+		ob.n += int64(n)
 	}
 	return n, err
 }

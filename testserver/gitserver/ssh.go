@@ -26,8 +26,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/gitops-kit/sdk/testserver/fault"
+	"github.com/gitops-kit/sdk/testserver/internal/listen"
 	"github.com/gitops-kit/sdk/testserver/record"
-	"github.com/gitops-kit/sdk/testserver/serve"
 )
 
 // handshakeTimeout bounds the time until a client is authenticated.
@@ -133,7 +133,7 @@ func NewKey(t KeyType, passphrase string) (private []byte, public string, err er
 type sshServer struct {
 	srv    *Server
 	opts   SSHOptions
-	ln     *serve.Listener
+	ln     *listen.Listener
 	keys   []ssh.Signer // host keys without certificates
 	pems   [][]byte
 	certs  []ssh.Signer
@@ -148,7 +148,7 @@ type sshServer struct {
 func (s *Server) startSSH(ctx context.Context, o SSHOptions) (*sshServer, error) {
 	x := &sshServer{srv: s, opts: o, log: s.Recorder()}
 	x.faults.Set(s.opts.Faults...)
-	ln, err := serve.Listen(s.opts.IPv6)
+	ln, err := listen.Loopback(s.opts.IPv6)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +364,7 @@ func (x *sshServer) config() *ssh.ServerConfig {
 
 func (x *sshServer) serve(c net.Conn) {
 	id := int64(0)
-	if cc, ok := c.(*serve.Conn); ok {
+	if cc, ok := c.(*listen.Conn); ok {
 		id = cc.ID
 	}
 	if x.opts.Silent {

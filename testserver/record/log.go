@@ -32,13 +32,16 @@ type Request struct {
 	Method string
 	// Path is the URL path, or the command line of an SSH request.
 	Path string
+	// Host is the host the client named.
+	Host string
 	// Query holds the query parameters; secret ones as a keyed hash.
 	Query url.Values
 	// Route is the server's name for this kind of request.
 	Route string
 	// Header holds the request headers; secret ones as a keyed hash.
 	Header http.Header
-	// User is the authenticated name, if any.
+	// User is the authenticated name, if any; for a client certificate its
+	// common name.
 	User string
 	// BodySize is the number of request body bytes the server read.
 	BodySize int64

@@ -4,7 +4,6 @@
 package serve
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/testserver/fault"
+	"github.com/gitops-kit/sdk/testserver/internal/listen"
+	"github.com/gitops-kit/sdk/testserver/pki"
 	"github.com/gitops-kit/sdk/testserver/record"
 )
 
@@ -52,9 +53,9 @@ type Options struct {
 type Server struct {
 	opts    Options
 	handler http.Handler
-	ln      *Listener
+	ln      *listen.Listener
 	http    *http.Server
-	ca      *CA
+	ca      *pki.CA
 	log     *record.Log
 	faults  fault.Set
 	ctx     context.Context //nolint:containedctx // the server's life
@@ -89,23 +90,24 @@ func Cleanup(t testing.TB, stop func(), tail func() string) {
 
 // Run starts a server that ends with ctx or Stop.
 func Run(ctx context.Context, h http.Handler, o Options) (*Server, error) {
-	s := &Server{opts: o, handler: h, log: o.Log}
+	s := &Server{opts: o, log: o.Log}
 	if s.log == nil {
 		s.log = record.NewLog()
 	}
 	s.faults.Set(o.Faults...)
-	ln, err := Listen(o.IPv6)
+	ln, err := listen.Loopback(o.IPv6)
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
 	s.ln = ln
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.handler = &fault.Handler{Context: s.ctx, Next: h, Plans: &s.faults, Log: s.log, Route: o.Route}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
-		ConnContext:       connContext,
+		ConnContext:       fault.ConnContext,
 	}
 	var l net.Listener = ln
 	if o.TLS || o.RequireClientCert {
@@ -127,7 +129,7 @@ func Run(ctx context.Context, h http.Handler, o Options) (*Server, error) {
 }
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
-	ca, err := NewCA("test server authority")
+	ca, err := pki.NewCA("test server authority")
 	if err != nil {
 		return nil, err
 	}
@@ -154,121 +156,18 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	return conf, nil
 }
 
-type connKey struct{}
-
-func connContext(ctx context.Context, c net.Conn) context.Context {
-	for {
-		if cc, ok := c.(*Conn); ok {
-			return context.WithValue(ctx, connKey{}, cc.ID)
-		}
-		u, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return ctx
-		}
-		c = u.NetConn()
-	}
-}
-
-type entryKey struct{}
-
 // SetUser records the authenticated name of the request with this context.
 func SetUser(ctx context.Context, name string) {
-	if e, ok := ctx.Value(entryKey{}).(*record.Entry); ok {
-		e.Update(func(r *record.Request) { r.User = name })
-	}
-}
-
-// SetRoute names the request with this context, when only its handler can.
-func SetRoute(ctx context.Context, name string) {
-	if e, ok := ctx.Value(entryKey{}).(*record.Entry); ok {
-		e.Update(func(r *record.Request) { r.Route = name })
+	if name != "" {
+		fault.Update(ctx, func(r *record.Request) { r.User = name })
 	}
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.active.Add(1)
 	defer s.active.Done()
-	route := ""
-	if s.opts.Route != nil {
-		route = s.opts.Route(r)
-	}
-	plan := s.faults.Pick(r.Method, r.URL.Path, route)
-	id, _ := r.Context().Value(connKey{}).(int64)
-	req := record.Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), Route: route, Header: r.Header, Conn: id}
-	if r.Host != "" {
-		req.Header = r.Header.Clone()
-		req.Header.Set("Host", r.Host)
-	}
-	if plan != nil {
-		req.Fault = plan.String()
-	}
-	e := s.log.Begin(req)
-	defer e.End()
-	body := &countedBody{ReadCloser: r.Body}
-	r.Body = body
-	ow := &observer{ResponseWriter: w, e: e}
-	defer func() {
-		e.Update(func(q *record.Request) { q.BodySize, q.Bytes = body.n, ow.n })
-	}()
-	r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
-	fault.Serve(s.ctx, ow, r, plan, s.handler)
+	s.handler.ServeHTTP(w, r)
 }
-
-type countedBody struct {
-	io.ReadCloser
-	n int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
-	return n, err
-}
-
-// observer records status and size of a reply, also of one that a fault plan
-// writes to the connection itself.
-type observer struct {
-	http.ResponseWriter
-	e     *record.Entry
-	begun bool
-	n     int64
-}
-
-var _ fault.Observer = (*observer)(nil)
-
-func (o *observer) ObserveStatus(status int) {
-	if !o.begun {
-		o.begun = true
-		o.e.Update(func(r *record.Request) { r.Status = status })
-	}
-}
-
-func (o *observer) ObserveBytes(n int) { o.n += int64(n) }
-
-func (o *observer) WriteHeader(status int) {
-	if status >= 200 {
-		o.ObserveStatus(status)
-	}
-	o.ResponseWriter.WriteHeader(status)
-}
-
-func (o *observer) Write(p []byte) (int, error) {
-	o.ObserveStatus(http.StatusOK)
-	n, err := o.ResponseWriter.Write(p)
-	o.n += int64(n)
-	return n, err
-}
-
-func (o *observer) Flush() {
-	o.ObserveStatus(http.StatusOK)
-	_ = http.NewResponseController(o.ResponseWriter).Flush()
-}
-
-func (o *observer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(o.ResponseWriter).Hijack()
-}
-
-func (o *observer) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 // URL returns "http://127.0.0.1:port" or its https form, without a final slash.
 func (s *Server) URL() string {
@@ -308,15 +207,15 @@ func (s *Server) CA() []byte {
 }
 
 // Authority returns the certificate authority; nil without TLS.
-func (s *Server) Authority() *CA { return s.ca }
+func (s *Server) Authority() *pki.CA { return s.ca }
 
 // ErrNoTLS reports that a certificate was asked of a server without TLS.
 var ErrNoTLS = errors.New("server has no TLS")
 
 // ClientCert issues a client certificate that this server accepts.
-func (s *Server) ClientCert(name string) (KeyPair, error) {
+func (s *Server) ClientCert(name string) (pki.KeyPair, error) {
 	if s.ca == nil {
-		return KeyPair{}, ErrNoTLS
+		return pki.KeyPair{}, ErrNoTLS
 	}
 	return s.ca.Client(name)
 }
@@ -347,6 +246,10 @@ func (s *Server) Pool() *x509.CertPool {
 
 // Pause begins an outage: open connections are reset, new ones too. The port stays.
 func (s *Server) Pause() { s.ln.Pause() }
+
+// Blackhole stops all traffic without closing anything: clients see half-open
+// connections. Resume ends it.
+func (s *Server) Blackhole() { s.ln.Freeze() }
 
 // Resume ends an outage.
 func (s *Server) Resume() { s.ln.Resume() }

@@ -1,7 +1,7 @@
 // Copyright The gitops-kit Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package serve
+package pki
 
 import (
 	"crypto/ecdsa"
