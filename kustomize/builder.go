@@ -211,6 +211,12 @@ func (b *Builder) run(ctx context.Context, l *loader, res *Result) ([]built, err
 		}
 		return nil, l.engineError(err)
 	}
+	if res.Stats.Engine == Indexed {
+		b.indexed.Add(1)
+	}
+	if err := limits.Check("objects", l.lim.Objects, int64(len(objects))); err != nil {
+		return nil, err
+	}
 	l.origins(objects)
 	return objects, nil
 }

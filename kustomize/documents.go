@@ -22,7 +22,33 @@ import (
 type document struct {
 	index int        // from 1, empty documents included
 	base  int        // lines of the file before the document
-	node  *yaml.Node // its root, never nil
+	node  *yaml.Node // its root, never nil; an engine may change it
+	heads []head     // of its objects, as read
+}
+
+// head is the identity of an object as the file spells it.
+type head struct {
+	apiVersion, kind, name string
+	line                   int
+}
+
+// headsOf lists the objects of a document.
+func headsOf(d document) []head {
+	one := func(n *yaml.Node) head {
+		return head{nodeString(n, "apiVersion"), nodeString(n, "kind"), nodeString(n, "metadata", "name"), d.base + n.Line}
+	}
+	list := listItems(d.node)
+	if list == nil {
+		return []head{one(d.node)}
+	}
+	out := make([]head, len(list.Content))
+	for i, n := range list.Content {
+		for n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		out[i] = one(n)
+	}
+	return out
 }
 
 // line is where the content starts, from 1.

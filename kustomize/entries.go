@@ -147,6 +147,7 @@ func (l *loader) resources(k *kust, chain []*kust) error {
 		if err != nil {
 			return wrapEntry(k, err, "resources", i)
 		}
+		base.asBase = true
 		k.items = append(k.items, item{base: base})
 	}
 	if list != nil {
@@ -185,6 +186,7 @@ func (l *loader) components(k *kust, chain []*kust) error {
 		if err != nil {
 			return wrapEntry(k, err, "components", i)
 		}
+		part.asPart = true
 		k.parts = append(k.parts, part)
 		kept = append(kept, rewritten(k, t))
 	}

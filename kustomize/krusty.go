@@ -12,7 +12,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
@@ -55,15 +54,11 @@ type built struct {
 func toObjects(m resmap.ResMap) ([]built, error) {
 	out := make([]built, 0, m.Size())
 	for _, r := range m.Resources() {
-		raw, err := r.MarshalJSON()
+		object, err := objectOf(r.YNode())
 		if err != nil {
-			return nil, invalidf("encode %s", r.CurId())
+			return nil, err
 		}
-		u := &unstructured.Unstructured{}
-		if err := utiljson.Unmarshal(raw, &u.Object); err != nil {
-			return nil, invalidf("decode %s", r.CurId())
-		}
-		out = append(out, built{u: u, node: r.YNode()})
+		out = append(out, built{u: &unstructured.Unstructured{Object: object}, node: r.YNode()})
 	}
 	return out, nil
 }
@@ -76,8 +71,11 @@ func (l *loader) engineError(err error) error {
 	}
 	var pe *PanicError
 	var le *LimitError
-	if errors.As(err, &pe) || errors.As(err, &le) {
+	switch {
+	case errors.As(err, &pe), errors.As(err, &le):
 		return err
+	case errors.Is(err, errBail):
+		return &BuildError{File: l.root.name, Err: fmt.Errorf("%w: %w", ErrOptions, errBail)}
 	}
 	text := l.scrub(err.Error())
 	be := &BuildError{Err: &engineFault{text: text, cause: cause(err, text)}}
@@ -130,11 +128,11 @@ func (l *loader) locateText(be *BuildError, text string) {
 	}
 	for _, src := range l.order {
 		for _, d := range src.docs {
-			id := fmt.Sprintf("%s.", d.str("kind"))
-			name := d.str("metadata", "name")
-			if name != "" && strings.Contains(text, id) && strings.Contains(text, "/"+name+".") {
-				be.File, be.Doc, be.Line = src.name(), d.index, d.line()
-				return
+			for _, h := range d.heads {
+				if h.name != "" && strings.Contains(text, h.kind+".") && strings.Contains(text, "/"+h.name+".") {
+					be.File, be.Doc, be.Line = src.name(), d.index, h.line
+					return
+				}
 			}
 		}
 	}
@@ -143,11 +141,24 @@ func (l *loader) locateText(be *BuildError, text string) {
 	}
 }
 
-// engine runs the tree in the right lane.
+// engine runs the tree in the right lane and with the right engine.
 func (b *Builder) engine(ctx context.Context, l *loader, res *Result) ([]built, error) {
 	var objects []built
 	v := &vfs{l: l}
+	direct := l.opts.Engine != Krusty && len(l.schemas) == 0 && l.direct()
+	if l.opts.Engine == Indexed && !direct {
+		return nil, errBail
+	}
 	run := func() (err error) {
+		if direct {
+			objects, err = l.runIndexed()
+			if err == nil {
+				res.Stats.Engine = Indexed
+			}
+			if err == nil || l.opts.Engine == Indexed || l.ctx.Err() != nil {
+				return err
+			}
+		}
 		objects, err = l.runKrusty(v)
 		return err
 	}

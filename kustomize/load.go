@@ -47,6 +47,8 @@ type kust struct {
 	schema bool
 	height int64
 	direct bool // only fields that Indexed covers
+	asBase bool // an entry of resources
+	asPart bool // an entry of components
 }
 
 // item is an entry of resources.

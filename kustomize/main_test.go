@@ -41,6 +41,8 @@ func files(text string) fstest.MapFS {
 	return out
 }
 
+type fsys = fs.FS
+
 func build(t testing.TB, root fs.FS, o kustomize.Options) (*kustomize.Result, error) {
 	t.Helper()
 	o.Root = root

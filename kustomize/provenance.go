@@ -104,22 +104,14 @@ func generatorOrigin(k *kust, field string, i int) Origin {
 }
 
 func expectFile(src *source, out []expected) []expected {
-	add := func(d document, kind, apiVersion, name string, line int) {
-		gv, _ := schema.ParseGroupVersion(apiVersion)
-		out = append(out, expected{
-			group: gv.Group, kind: kind, name: name,
-			origin: Origin{File: src.rel, Doc: d.index, Line: line, Remote: src.tree.label},
-		})
-	}
 	for _, d := range src.docs {
-		if list := listItems(d.node); list != nil {
-			for _, n := range list.Content {
-				item := document{node: n}
-				add(d, item.str("kind"), item.str("apiVersion"), item.str("metadata", "name"), d.base+n.Line)
-			}
-			continue
+		for _, h := range d.heads {
+			gv, _ := schema.ParseGroupVersion(h.apiVersion) //nolint:errcheck // a broken one has no group
+			out = append(out, expected{
+				group: gv.Group, kind: h.kind, name: h.name,
+				origin: Origin{File: src.rel, Doc: d.index, Line: h.line, Remote: src.tree.label},
+			})
 		}
-		add(d, d.str("kind"), d.str("apiVersion"), d.str("metadata", "name"), d.line())
 	}
 	return out
 }
@@ -146,7 +138,7 @@ func (l *loader) secrets() []string {
 		for _, d := range src.docs {
 			if plain {
 				scalars(d.node, add)
-			} else if d.str("kind") == "Secret" {
+			} else if len(d.heads) == 1 && d.heads[0].kind == "Secret" {
 				for _, f := range []string{"data", "stringData"} {
 					if n := child(d.node, f); n != nil {
 						scalars(n, add)

@@ -109,7 +109,8 @@ func (l *loader) decrypt(src *source) error {
 // checkObjects makes sure that every document is an object with apiVersion,
 // kind and name. The errors never hold content, as the engine's would.
 func checkObjects(src *source) error {
-	for _, d := range src.docs {
+	for i, d := range src.docs {
+		src.docs[i].heads = headsOf(d)
 		if err := checkObject(d.node); err != nil {
 			return &BuildError{File: src.name(), Doc: d.index, Line: d.line(), Err: err}
 		}
