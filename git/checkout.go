@@ -37,6 +37,8 @@ type CheckoutOptions struct {
 	// Sparse lists directories to materialise, with everything below them.
 	// Files beside them are left out. Zero: everything.
 	Sparse []string
+	// Verify requires signatures. Nil: none.
+	Verify *VerifyPolicy
 	// RequireFastForwardFrom makes a commit that does not descend from this
 	// one an ErrRollback. Zero: not checked.
 	RequireFastForwardFrom Hash
@@ -49,6 +51,7 @@ type Checkout struct {
 	Commit   *Commit
 	Tag      *Tag // the annotated tag that was resolved, nil without
 	Revision Revision
+	Verified *Verification // nil unless asked for
 	Stats    Stats
 	Notes    []Note
 }
@@ -121,6 +124,11 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	if err != nil {
 		return err
 	}
+	if o.Verify != nil {
+		if err := o.Verify.check(); err != nil {
+			return err
+		}
+	}
 	if from := o.RequireFastForwardFrom; !from.IsZero() {
 		ok, err := c.descends(ctx, r.Commit, from)
 		if err != nil {
@@ -144,7 +152,7 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	s := &snapshot{c: c, pack: f.pack, sparse: sparse}
 	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
 	s.out.Stats = Stats{Requests: f.requests, Received: f.received, Objects: f.pack.Len(), PackTime: time.Since(start)}
-	if err := s.open(f.resolved); err != nil {
+	if err := s.open(f.resolved, o.Verify); err != nil {
 		return err
 	}
 	return use(s)
@@ -152,17 +160,17 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 
 // open reads tag and commit, and checks the whole tree, before anything is
 // used.
-func (s *snapshot) open(r *Resolved) error {
+func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
 	rd := s.pack.NewReader()
 	meta := s.c.opts.Limits.meta()
+	var tag *object.Tag
+	var err error
 	if !r.Tag.IsZero() {
-		tag, err := s.tag(rd, r)
-		if err != nil {
+		if tag, err = s.tag(rd, r); err != nil {
 			return err
 		}
 		s.out.Tag = newTag(tag)
 	}
-	var err error
 	if s.commit, err = readCommit(s.pack, rd, r.Commit, meta); err != nil {
 		if errors.Is(err, driver.ErrObjectNotFound) {
 			return fmt.Errorf("pack lacks the commit %s: %w", r.Commit, ErrMismatch)
@@ -170,6 +178,11 @@ func (s *snapshot) open(r *Resolved) error {
 		return err
 	}
 	s.out.Commit = newCommit(s.commit)
+	if policy != nil {
+		if err := s.verify(policy, r, tag); err != nil {
+			return err
+		}
+	}
 	s.totals, err = worktree.Check(s.source(rd), s.commit.Tree, s.sparse, s.c.opts.Limits.tree())
 	return err
 }

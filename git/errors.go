@@ -15,6 +15,7 @@ import (
 	"github.com/gitops-kit/sdk/git/internal/redact"
 	"github.com/gitops-kit/sdk/git/internal/wire"
 	"github.com/gitops-kit/sdk/git/internal/worktree"
+	"github.com/gitops-kit/sdk/git/sign"
 )
 
 // What was asked for cannot be.
@@ -38,7 +39,7 @@ var (
 	// ErrForbidden reports that the credential is known but not allowed.
 	ErrForbidden = errors.New("access forbidden")
 	// ErrKeyPassphrase reports a private key whose passphrase is missing or wrong.
-	ErrKeyPassphrase = errors.New("private key passphrase missing or wrong")
+	ErrKeyPassphrase = sign.ErrKeyPassphrase
 	// ErrHostKeyUnknown reports a host without an entry in known_hosts.
 	ErrHostKeyUnknown = errors.New("host key unknown")
 	// ErrHostKeyMismatch reports a host whose key is another than the known one.
