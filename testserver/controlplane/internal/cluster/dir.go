@@ -1,0 +1,143 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+// dir is where a control plane keeps its files. Everything in it was made by
+// this program and is removed by it, on every way out.
+type dir struct {
+	path       string
+	socketDir  string
+	log        string
+	kubeconfig string
+	keep       bool
+	made       bool // the directory itself is ours
+	lock       *os.File
+	once       sync.Once
+}
+
+// Names in the data directory.
+const (
+	etcdDir        = "etcd"
+	pkiDir         = "pki"
+	logFile        = "controlplane.log"
+	lockFile       = "lock"
+	kubeconfigFile = "kubeconfig"
+	auditPolicy    = "audit-policy.yaml"
+)
+
+// maxSocketPath leaves room for the shortest limit of socket addresses, 104
+// bytes with the closing zero.
+const maxSocketPath = 100
+
+func newDir(o Options) (*dir, error) {
+	d := &dir{path: o.DataDir, log: o.Log, kubeconfig: o.Kubeconfig, keep: o.Keep}
+	if err := d.prepare(); err != nil {
+		d.remove()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dir) prepare() (err error) {
+	switch {
+	case d.path == "":
+		if d.path, err = os.MkdirTemp("", "gitops-kit-"); err != nil {
+			return err
+		}
+		d.made = true
+	default:
+		_, statErr := os.Stat(d.path)
+		d.made = errors.Is(statErr, os.ErrNotExist)
+		if err := os.MkdirAll(d.path, 0o700); err != nil {
+			d.made = false
+			return err
+		}
+	}
+	if err := d.acquire(); err != nil {
+		return err
+	}
+	if d.log == "" {
+		d.log = d.file(logFile)
+	}
+	if d.kubeconfig == "" {
+		d.kubeconfig = d.file(kubeconfigFile)
+	}
+	return d.makeSocketDir()
+}
+
+// acquire refuses a directory that another control plane uses.
+func (d *dir) acquire() error {
+	f, err := os.OpenFile(d.file(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		path := d.path
+		*d = dir{keep: true} // nothing here is ours to remove
+		return fmt.Errorf("data directory %q is in use: %w", path, err)
+	}
+	d.lock = f
+	return nil
+}
+
+// makeSocketDir makes a private directory whose path is short, because socket
+// addresses are.
+func (d *dir) makeSocketDir() error {
+	bases := []string{os.TempDir(), "/tmp", "/var/tmp"}
+	var errs []error
+	for _, base := range bases {
+		path, err := os.MkdirTemp(base, "gk-")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if len(filepath.Join(path, "etcd")) <= maxSocketPath {
+			d.socketDir = path
+			return nil
+		}
+		errs = append(errs, os.Remove(path))
+	}
+	return fmt.Errorf("no directory with a path short enough for a socket: %w", errors.Join(errs...))
+}
+
+func (d *dir) file(name string) string { return filepath.Join(d.path, name) }
+
+func (d *dir) socket() string { return filepath.Join(d.socketDir, "etcd") }
+
+// remove deletes what this program made. It may be called more than once.
+func (d *dir) remove() {
+	d.once.Do(func() {
+		if d.socketDir != "" {
+			_ = os.RemoveAll(d.socketDir)
+		}
+		if d.kubeconfig != "" {
+			_ = os.Remove(d.kubeconfig)
+		}
+		if d.path == "" {
+			return
+		}
+		if !d.keep {
+			for _, name := range []string{etcdDir, pkiDir, logFile, auditPolicy} {
+				_ = os.RemoveAll(d.file(name))
+			}
+		}
+		_ = os.Remove(d.file(lockFile))
+		if d.lock != nil {
+			_ = d.lock.Close()
+		}
+		if d.made && !d.keep {
+			_ = os.Remove(d.path)
+		}
+	})
+}

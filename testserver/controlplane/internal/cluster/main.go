@@ -1,0 +1,99 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+// stopLimit bounds an orderly stop; after it the files are removed and the
+// process ends as it is.
+const stopLimit = 4 * time.Second
+
+// Main runs a control plane until it is told to stop, and returns the exit
+// code.
+func Main(args []string) int {
+	started := time.Now()
+	o, err := Parse(args)
+	if errHelp(err) {
+		_, _ = io.WriteString(os.Stdout, Usage())
+		return 0
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
+		return 1
+	}
+	// Signals are caught before the parent's death can send one.
+	signal.Ignore(syscall.SIGPIPE) // whoever read the output may be gone
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	watchParent(func() { stop(errParent) })
+	d, err := newDir(o)
+	if err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
+		return 1
+	}
+	defer d.remove()
+	real, err := redirectStderr(d.log)
+	if err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
+		return 1
+	}
+	// A panic is seen where errors are, too.
+	_ = debug.SetCrashOutput(real, debug.CrashOptions{})
+	go func() {
+		<-signals
+		stop(errSignal)
+		<-signals // a second one does not wait for an orderly end
+		d.remove()
+		os.Exit(130)
+	}()
+
+	c := newCluster(o, d)
+	commands := readCommands(o, stop)
+	err = c.run(ctx, commands, func() {
+		_, _ = fmt.Fprintf(os.Stdout, "READY server=%s kubeconfig=%s pid=%d after=%.2f\n",
+			c.server, d.kubeconfig, os.Getpid(), time.Since(started).Seconds())
+	})
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return 0
+	}
+	_, _ = fmt.Fprintf(real, "%s\ncontrolplane: %v\n", tail(d.log), err)
+	return 1
+}
+
+var (
+	errSignal = errors.New("stopped by a signal")
+	errParent = errors.New("the parent process ended")
+	errInput  = errors.New("standard input ended")
+)
+
+// tailBytes is how much of the log an error message carries.
+const tailBytes = 6 << 10
+
+func tail(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err == nil && info.Size() > tailBytes {
+		if _, err := f.Seek(-tailBytes, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	b := make([]byte, tailBytes)
+	n, _ := io.ReadFull(f, b)
+	return string(b[:n])
+}
