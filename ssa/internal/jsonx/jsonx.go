@@ -29,6 +29,9 @@ type Managed struct {
 // Decoder keeps interned keys between objects. The zero value is ready to
 // use. Not safe for concurrent use.
 type Decoder struct {
+	// Strict refuses objects that name a key twice.
+	Strict bool
+
 	src  string
 	pos  int
 	keys map[string]string
@@ -211,6 +214,11 @@ func (d *Decoder) object(depth int) (map[string]any, error) {
 		}
 		if d.split && depth == 1 && k == "managedFields" {
 			return d.managedFields()
+		}
+		if d.Strict {
+			if _, dup := m[k]; dup {
+				return d.bad("duplicate key " + strconv.Quote(k))
+			}
 		}
 		v, err := d.value(depth + 1)
 		m[k] = v
@@ -506,4 +514,11 @@ func (d *Decoder) skipText() error {
 		}
 	}
 	return d.bad("string without end")
+}
+
+// Skip returns the length of the JSON value at the start of s.
+func (d *Decoder) Skip(s string) (int, error) {
+	d.start(s, false)
+	err := d.skip(0)
+	return d.pos, err
 }
