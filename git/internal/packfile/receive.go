@@ -151,7 +151,7 @@ func (s *scanner) next() error {
 	var ref driver.Hash
 	switch kind {
 	case kindOfs:
-		back, err := s.distance(at)
+		back, err := distance(s.in, at)
 		if err != nil {
 			return err
 		}
@@ -296,10 +296,10 @@ func (s *scanner) header(at int64) (kind uint8, size int64, err error) {
 }
 
 // distance reads the negative offset of an ofs-delta.
-func (s *scanner) distance(at int64) (int64, error) {
+func distance(r io.ByteReader, at int64) (int64, error) {
 	var v int64
 	for i := 0; ; i++ {
-		c, err := s.in.ReadByte()
+		c, err := r.ReadByte()
 		if err != nil {
 			return 0, cut(err, at)
 		}
