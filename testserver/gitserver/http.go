@@ -69,6 +69,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "repository not found", http.StatusNotFound)
 		return
 	}
+	if f := repo.snapshot().opts.Intercept; f != nil && f(w, r) {
+		return
+	}
 	if write && repo.snapshot().opts.ReadOnly {
 		http.Error(w, "repository is read-only", http.StatusForbidden)
 		return

@@ -201,6 +201,7 @@ func (s *store) len() int {
 // commitLinks are the ids in the header of a commit.
 type commitLinks struct {
 	tree    Hash
+	more    []Hash // trees after the first, in malformed commits
 	parents []Hash
 	when    int64
 }
@@ -222,7 +223,11 @@ func (s *store) commit(id Hash) (commitLinks, error) {
 		k, v, _ := strings.Cut(line, " ")
 		switch k {
 		case "tree":
-			c.tree = Hash(v)
+			if c.tree != "" {
+				c.more = append(c.more, Hash(v))
+			} else {
+				c.tree = Hash(v)
+			}
 		case "parent":
 			c.parents = append(c.parents, Hash(v))
 		case "committer":

@@ -5,6 +5,7 @@ package gitserver
 
 import (
 	"io"
+	"net/http"
 	"path"
 	"slices"
 
@@ -140,8 +141,16 @@ type RepoOptions struct {
 	ServePack func(io.Writer) error
 	// LFS bends the answers of the LFS API.
 	LFS LFSOptions
-	// EndlessRefs never ends an ls-refs answer.
+	// EndlessRefs never ends a listing.
 	EndlessRefs bool
+	// Lenient leaves objects that are not there out of packs; without it a fetch
+	// of an incomplete history is refused.
+	Lenient bool
+	// BandError ends every fetch with this text in the third side band.
+	BandError string
+	// Intercept may answer an HTTP request in the repository's place and then
+	// returns true. See HTMLPage.
+	Intercept func(http.ResponseWriter, *http.Request) bool
 }
 
 func (o RepoOptions) hidden(ref string) bool { return matchAny(o.Hidden, ref) }

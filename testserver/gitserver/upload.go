@@ -99,6 +99,10 @@ func (s *session) advertise(caps string) {
 	if first {
 		line(s.repo.format.zero(), "capabilities^{}")
 	}
+	if snap.opts.EndlessRefs {
+		_ = s.endlessRefs()
+		return
+	}
 	s.out.flushPkt()
 }
 
@@ -433,6 +437,13 @@ func (s *session) pack(w io.Writer, sel *selection, b boundary) error {
 	defer func() {
 		r.count(func(st *Stats) { st.Fetches++; st.Packs++; st.PackBytes += cw.n })
 	}()
+	if snap.opts.BandError != "" {
+		if bw, ok := w.(band); ok {
+			_, _ = band{s.out, 3, bw.size}.Write([]byte(snap.opts.BandError))
+			return nil
+		}
+		return fatalf("%s", snap.opts.BandError)
+	}
 	if snap.opts.ServePack != nil {
 		return snap.opts.ServePack(cw)
 	}

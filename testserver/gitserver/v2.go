@@ -192,6 +192,9 @@ func (s *session) fetchV2(args []string) error {
 			sel.wants = append(sel.wants, Hash(v))
 		case "want-ref":
 			id := snap.refs[v]
+			if v == "HEAD" {
+				id = snap.headID()
+			}
 			if !snap.opts.Capabilities.RefInWant || id == "" {
 				return fatalf("unknown ref %s", v)
 			}
@@ -316,10 +319,9 @@ func (s *session) objectInfo(args []string) error {
 
 // endlessRefs advertises references until the client leaves.
 func (s *session) endlessRefs() error {
-	id := s.repo.format.zero()
-	for h := range s.repo.snapshot().refs {
-		id = s.repo.snapshot().refs[h]
-		break
+	id := s.repo.snapshot().headID()
+	if id == "" {
+		id = s.repo.format.zero()
 	}
 	for i := 0; s.ctx.Err() == nil; i++ {
 		s.out.linef("%s refs/heads/endless-%012d", id, i)

@@ -152,7 +152,7 @@ func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
 	if err := walkCommits(st, s.haves, func(id Hash) bool { return s.shallow[id] }, has); err != nil {
 		return nil, err
 	}
-	c := &collector{st: st, filter: s.filter, seen: map[Hash]bool{}, known: map[Hash]bool{}, names: map[Hash]string{}}
+	c := &collector{st: st, filter: s.filter, lenient: r.snapshot().opts.Lenient, seen: map[Hash]bool{}, known: map[Hash]bool{}}
 	wants := append([]Hash(nil), s.wants...)
 	for _, id := range b.unshallow {
 		l, err := st.commit(id)
@@ -172,6 +172,9 @@ func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
 		stack = stack[:len(stack)-1]
 		o := st.raw(id)
 		if o == nil {
+			if c.lenient {
+				continue
+			}
 			return nil, fmt.Errorf("object %q: %w", id, ErrNotFound)
 		}
 		if c.seen[id] {
@@ -221,8 +224,10 @@ func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := c.tree(l.tree, "", 0); err != nil {
-			return nil, err
+		for _, t := range append([]Hash{l.tree}, l.more...) {
+			if err := c.tree(t, "", 0); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, id := range c.explicit {
@@ -254,9 +259,9 @@ type packed struct {
 type collector struct {
 	st       *store
 	filter   filter
+	lenient  bool
 	seen     map[Hash]bool
 	known    map[Hash]bool
-	names    map[Hash]string
 	explicit []Hash
 	out      []packed
 }
@@ -292,7 +297,7 @@ func (c *collector) markKnown(id Hash) {
 // tree adds a tree and what is below it; a depth below zero is a tree that was
 // asked for by its id, for which the tree filter does not count.
 func (c *collector) tree(id Hash, path string, depth int) error {
-	if c.seen[id] || c.known[id] || !c.filter.tree(depth) {
+	if c.seen[id] || c.known[id] || !c.filter.tree(depth) || (c.lenient && c.st.raw(id) == nil) {
 		return nil
 	}
 	c.add(id, path)
@@ -300,7 +305,7 @@ func (c *collector) tree(id Hash, path string, depth int) error {
 		c.out = c.out[:len(c.out)-1]
 	}
 	entries, err := c.st.tree(id)
-	if err != nil {
+	if err != nil && !c.lenient {
 		return err
 	}
 	next := depth + 1
@@ -318,6 +323,9 @@ func (c *collector) tree(id Hash, path string, depth int) error {
 		default:
 			o := c.st.raw(e.id)
 			if o == nil {
+				if c.lenient {
+					continue
+				}
 				return fmt.Errorf("object %q: %w", e.id, ErrNotFound)
 			}
 			if !c.known[e.id] && c.filter.blob(o.size, next) {
