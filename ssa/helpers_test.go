@@ -75,14 +75,18 @@ func (e *env) objects(text string) []*unstructured.Unstructured {
 func (e *env) plan(objects []*unstructured.Unstructured, o ssa.PlanOptions) *ssa.Plan {
 	e.t.Helper()
 	p, err := e.m.Plan(e.t.Context(), objects, o)
-	e.g.Expect(err).NotTo(HaveOccurred())
+	if err != nil {
+		e.t.Fatal(err)
+	}
 	return p
 }
 
 func (e *env) apply(objects []*unstructured.Unstructured, o ssa.PlanOptions) *ssa.Result {
 	e.t.Helper()
 	r, err := e.m.Apply(e.t.Context(), e.plan(objects, o), ssa.ApplyOptions{})
-	e.g.Expect(err).NotTo(HaveOccurred())
+	if err != nil {
+		e.t.Fatal(err)
+	}
 	return r
 }
 
@@ -145,4 +149,8 @@ func isVerb(verb string) func(ssatest.Call) bool {
 	return func(c ssatest.Call) bool { return c.Verb == verb && !c.DryRun }
 }
 
+type ssatestCall = ssatest.Call
+
 func isDryRun(c ssatest.Call) bool { return c.DryRun }
+
+func replaceGroup(text, group string) string { return strings.ReplaceAll(text, "GROUP", group) }

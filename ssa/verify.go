@@ -81,7 +81,7 @@ func (m *Manager) verifier(ctx context.Context, o PlanOptions, _ *Plan) verifier
 	if age <= 0 {
 		age = defaultVerifyMaxAge
 	}
-	age = age*9/10 + time.Duration(m.seed()%1000)*age/5000 // ± 10 %
+	age = age/10*9 + age/5000*time.Duration(m.seed()%1000) // ± 10 %
 	switch {
 	case v.every == 1:
 		v.full = true
