@@ -4,6 +4,7 @@
 package ssa_test
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -149,7 +150,10 @@ func isVerb(verb string) func(ssatest.Call) bool {
 	return func(c ssatest.Call) bool { return c.Verb == verb && !c.DryRun }
 }
 
-type ssatestCall = ssatest.Call
+type (
+	ssatestCall = ssatest.Call
+	ctxT        = context.Context
+)
 
 func isDryRun(c ssatest.Call) bool { return c.DryRun }
 
