@@ -1,0 +1,83 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kustomize
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	v1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
+	"github.com/gitops-kit/sdk/apis/meta"
+	"github.com/gitops-kit/sdk/kustomize"
+	"github.com/gitops-kit/sdk/runtime/reconcile"
+	"github.com/gitops-kit/sdk/ssa"
+)
+
+const strictSubstitution = "StrictPostBuildSubstitutions"
+
+// build renders the objects. The artifact is given back right after.
+func (x *run) build(ctx context.Context, o *v1.Kustomization) (next reconcile.Result, err error) {
+	reconcile.Progress(ctx, "Building manifests for revision %s with a timeout of %s", x.source.Revision, o.GetTimeout())
+	opts := BuildOptions(o, x.tree.Root().FS())
+	opts.Limits = x.flags.buildLimits()
+	opts.Substitute, err = variables(ctx, x.references(o), o, !x.Gates.Enabled(strictSubstitution))
+	if err != nil {
+		return next, failed(meta.BuildFailedReason, err, "post build failed: %v; check spec.postBuild.substituteFrom", err)
+	}
+	x.built, err = x.builder.Build(ctx, opts)
+	x.close()
+	if err != nil {
+		return next, buildFailure(err)
+	}
+	x.objects = x.built.Unstructured()
+	if err := encrypted(x.objects); err != nil {
+		return next, err
+	}
+	x.digest, err = digestOf(x.objects)
+	return next, err
+}
+
+// buildFailure words a build error; the engine says file and line.
+func buildFailure(err error) error {
+	var v *kustomize.VariableError
+	switch {
+	case errors.As(err, &v):
+		return failed(meta.BuildFailedReason, err, "post build failed: %v", err)
+	case errors.Is(err, kustomize.ErrRemote):
+		return failed(meta.BuildFailedReason, err, "kustomize build failed: %v; copy the base into the repository, remote bases are off", err)
+	}
+	return failed(meta.BuildFailedReason, err, "kustomize build failed: %v", err)
+}
+
+// encrypted finds a Secret that nothing has decrypted.
+func encrypted(objects []*unstructured.Unstructured) error {
+	for _, u := range objects {
+		if _, ok := u.Object["sops"]; ok && u.GetKind() == "Secret" && u.GroupVersionKind().Group == "" {
+			return failed(meta.ReconciliationFailedReason, nil,
+				"%s is SOPS encrypted, configuring decryption is required for this secret to be reconciled", ssa.IDOf(u).Display())
+		}
+	}
+	return nil
+}
+
+// digestOf identifies what was built, in build order.
+func digestOf(objects []*unstructured.Unstructured) (string, error) {
+	h := sha256.New()
+	for _, u := range objects {
+		b, err := u.MarshalJSON()
+		if err != nil {
+			return "", fmt.Errorf("encode %s: %w", ssa.IDOf(u).Display(), err)
+		}
+		h.Write(b)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func regexpQuote(s string) string { return regexp.QuoteMeta(s) }

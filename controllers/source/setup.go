@@ -1,0 +1,66 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/gitops-kit/sdk/apis/meta"
+	v1 "github.com/gitops-kit/sdk/apis/source/v1"
+	"github.com/gitops-kit/sdk/git"
+	"github.com/gitops-kit/sdk/runtime/manager"
+	"github.com/gitops-kit/sdk/runtime/reconcile"
+)
+
+// Name is the controller's name: of its Deployment, lease, field manager and
+// events.
+const Name = "source-controller"
+
+// Options returns everything manager.Main needs to run this controller.
+func Options() manager.Options {
+	f := &Flags{}
+	return manager.Options{
+		Name:      Name,
+		Scheme:    runtime.SchemeBuilder{v1.AddToScheme},
+		Flags:     f.AddFlags,
+		Validate:  f.Validate,
+		Setup:     func(k manager.Kit) error { return Setup(k, *f) },
+		Finalizer: meta.Finalizer,
+		Kinds:     []client.Object{&v1.GitRepository{}},
+		Defaults:  map[string]string{"concurrent": "2"},
+		Env: map[string]string{
+			"STORAGE_PATH": "storage-path", "STORAGE_ADDRESS": "storage-addr", "STORAGE_ADV_ADDR": "storage-adv-addr",
+			"METRICS_ADDR": "metrics-addr", "EVENTS_ADDR": "events-addr",
+		},
+		Grace: 10 * time.Second,
+	}
+}
+
+// Setup registers the artifact server and the controllers with a manager.
+func Setup(k manager.Kit, f Flags) error {
+	storage := NewStorage(f, k.Client, &v1.GitRepositoryList{})
+	if err := k.Manager.Add(storage); err != nil {
+		return fmt.Errorf("add artifact server: %w", err)
+	}
+	r, err := NewGitReconciler(k, f, storage)
+	if err != nil {
+		return err
+	}
+	return reconcile.Setup(k, r, reconcile.Options[*v1.GitRepository]{
+		Watches:         []reconcile.Watch{includes()},
+		OwnedConditions: ownedConditions,
+		Event:           endEvent,
+	})
+}
+
+// NewGitReconciler returns the reconciler of GitRepository objects.
+func NewGitReconciler(k manager.Kit, f Flags, storage *Storage) (*GitReconciler, error) {
+	r := &GitReconciler{Kit: k, storage: storage, flags: f, conns: git.NewPool(), verdicts: map[types.UID]string{}}
+	return r, nil
+}
