@@ -16,6 +16,7 @@ import (
 	"github.com/gitops-kit/sdk/runtime/jitter"
 	"github.com/gitops-kit/sdk/runtime/kubeconfig"
 	"github.com/gitops-kit/sdk/runtime/metrics"
+	"github.com/gitops-kit/sdk/runtime/secrets"
 	"github.com/gitops-kit/sdk/runtime/telemetry"
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -179,4 +180,11 @@ func pending(o ctrlclient.Object) (string, bool) {
 		return "", false
 	}
 	return token, true
+}
+
+// Secrets returns a reader of Secrets for one run about an object of namespace.
+// Secrets are read from the API server, unless the process caches them.
+func (k Kit) Secrets(namespace string) *secrets.Reader {
+	s := client.NewSecrets(k.Client)
+	return secrets.NewReader(secrets.Options{Source: s.Get, PullSecrets: s.PullSecrets, Namespace: namespace})
 }
