@@ -75,7 +75,7 @@ func (c *Client) checkout(ctx context.Context, r *Resolved, dir string, o Checko
 	if err := freeTarget(dir); err != nil {
 		return nil, err
 	}
-	err = c.withSnapshot(ctx, r, o, func(s *snapshot) error {
+	err = c.withSnapshot(ctx, r, o, 1, func(s *snapshot) error {
 		out = s.out
 		return s.materialise(ctx, dir, o)
 	})
@@ -112,11 +112,12 @@ type snapshot struct {
 	commit *object.Commit
 	sparse *worktree.Sparse
 	totals worktree.Totals
+	from   *fetched
 }
 
 // withSnapshot fetches, verifies and checks a commit, hands it to use, and
 // cleans up.
-func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOptions, use func(*snapshot) error) (err error) {
+func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOptions, depth int, use func(*snapshot) error) (err error) {
 	if r == nil || r.Commit.IsZero() {
 		return fmt.Errorf("%w: nothing resolved", ErrInvalidRef)
 	}
@@ -144,12 +145,12 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	}
 	defer closed(&err, remove)
 	start := time.Now()
-	f, err := c.fetchExact(ctx, r, dir)
+	f, err := c.fetchExact(ctx, r, depth, dir)
 	if err != nil {
 		return err
 	}
 	defer closed(&err, f.pack.Close)
-	s := &snapshot{c: c, pack: f.pack, sparse: sparse}
+	s := &snapshot{c: c, pack: f.pack, sparse: sparse, from: f}
 	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
 	s.out.Stats = Stats{Requests: f.requests, Received: f.received, Objects: f.pack.Len(), PackTime: time.Since(start)}
 	if err := s.open(f.resolved, o.Verify); err != nil {
@@ -229,8 +230,19 @@ func (s *snapshot) tag(rd *packfile.Reader, r *Resolved) (*object.Tag, error) {
 }
 
 // materialise writes the files beside dir and renames them into place.
-func (s *snapshot) materialise(ctx context.Context, dir string, o CheckoutOptions) (err error) {
-	start := time.Now()
+func (s *snapshot) materialise(ctx context.Context, dir string, o CheckoutOptions) error {
+	return inPlace(dir, func(work string) error {
+		root, err := os.OpenRoot(work)
+		if err != nil {
+			return fmt.Errorf("target directory: %w", err)
+		}
+		return errors.Join(s.write(ctx, root, o), root.Close())
+	})
+}
+
+// inPlace lets fill work on a new directory beside dir, and renames it to dir
+// when fill succeeded. Nothing is left otherwise.
+func inPlace(dir string, fill func(work string) error) (err error) {
 	parent, base := filepath.Split(filepath.Clean(dir))
 	if parent == "" {
 		parent = "."
@@ -248,27 +260,26 @@ func (s *snapshot) materialise(ctx context.Context, dir string, o CheckoutOption
 	if err := os.Mkdir(work, 0o755); err != nil { //nolint:gosec // as git does, before umask
 		return fmt.Errorf("target directory: %w", err)
 	}
-	root, err := os.OpenRoot(work)
-	if err != nil {
-		return fmt.Errorf("target directory: %w", err)
-	}
-	w := &worktree.Writer{Source: s.source(s.pack.NewReader()), Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks}
-	rep, err := w.Write(ctx, root, s.commit.Tree, s.sparse)
-	if cerr := root.Close(); err == nil {
-		err = cerr
-	}
-	s.out.Stats.Files, s.out.Stats.Written, s.out.Stats.WriteTime = rep.Files, rep.Bytes, time.Since(start)
-	s.c.observe(Event{Kind: "write", Bytes: rep.Bytes, Duration: time.Since(start), Err: err})
-	if err != nil {
+	if err := fill(work); err != nil {
 		return err
-	}
-	if len(rep.Refused) > 0 {
-		s.out.Notes = append(s.out.Notes, linkNote(rep.Refused))
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("target directory: %w", err)
 	}
 	return os.Rename(work, dir)
+}
+
+// write writes the files below an empty root.
+func (s *snapshot) write(ctx context.Context, root *os.Root, o CheckoutOptions) error {
+	start := time.Now()
+	w := &worktree.Writer{Source: s.source(s.pack.NewReader()), Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks}
+	rep, err := w.Write(ctx, root, s.commit.Tree, s.sparse)
+	s.out.Stats.Files, s.out.Stats.Written, s.out.Stats.WriteTime = rep.Files, rep.Bytes, time.Since(start)
+	s.c.observe(Event{Kind: "write", Bytes: rep.Bytes, Duration: time.Since(start), Err: err})
+	if len(rep.Refused) > 0 {
+		s.out.Notes = append(s.out.Notes, linkNote(rep.Refused))
+	}
+	return err
 }
 
 func linkNote(paths []string) Note {

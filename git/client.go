@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/netguard"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	SSH SSHOptions
 	// Net is the outbound policy. Zero: the safe one.
 	Net NetPolicy
+	// Driver stores the objects of clones. Nil: gogit.
+	Driver driver.Driver
 	// Conns keeps connections. Nil: a private pool that Close closes; share a
 	// [NewPool] to keep connections between Clients.
 	Conns *Pool

@@ -21,17 +21,19 @@ type fetched struct {
 	notes    []Note
 	requests int
 	received int64
+	shallow  []driver.Hash
+	depth    int
 }
 
-// fetchExact fetches one commit at depth 1. It asks for the object itself;
+// fetchExact fetches one commit, depth deep; 0 is everything. It asks for the object itself;
 // a server that refuses is asked for references that lead to it.
-func (c *Client) fetchExact(ctx context.Context, r *Resolved, dir string) (*fetched, error) {
+func (c *Client) fetchExact(ctx context.Context, r *Resolved, depth int, dir string) (*fetched, error) {
 	s, err := c.open(ctx, uploadPack, nil)
 	if err != nil {
 		return nil, err
 	}
-	f := &fetched{resolved: r}
-	p, err := c.fetchPack(ctx, s, exactWant(s, r), dir)
+	f := &fetched{resolved: r, depth: depth}
+	p, err := c.fetchPack(ctx, s, exactWant(s, r, depth), dir)
 	f.count(s)
 	f.about(s)
 	s.close()
@@ -47,17 +49,18 @@ func (c *Client) fetchExact(ctx context.Context, r *Resolved, dir string) (*fetc
 
 // exactWant asks for the tag where there is one: it is what the server
 // advertises, and it brings the commit.
-func exactWant(s *session, r *Resolved) wire.Fetch {
+func exactWant(s *session, r *Resolved, depth int) wire.Fetch {
 	want := r.Commit
 	if !r.Tag.IsZero() {
 		want = r.Tag
 	}
-	return wire.Fetch{Wants: []driver.Hash{want}, Depth: s.depth(1)}
+	return wire.Fetch{Wants: []driver.Hash{want}, Depth: s.depth(depth)}
 }
 
 func (f *fetched) count(s *session) {
 	f.requests += s.requests
 	f.received += s.received
+	f.shallow = s.shallow
 }
 
 // about notes what the server cannot do.
@@ -105,7 +108,7 @@ func (c *Client) fetchRefused(ctx context.Context, f *fetched, dir string, refus
 			}
 			defer s.close()
 			f.resolved = again
-			f.pack, err = c.fetchPack(ctx, s, exactWant(s, again), dir)
+			f.pack, err = c.fetchPack(ctx, s, exactWant(s, again, f.depth), dir)
 			f.count(s)
 			if err != nil {
 				return nil, err

@@ -38,7 +38,7 @@ func (c *Client) export(ctx context.Context, r *Resolved, open func(tree fs.FS) 
 	if open == nil {
 		return nil, fmt.Errorf("%w: no sink", ErrInvalidOption)
 	}
-	err = c.withSnapshot(ctx, r, o, func(s *snapshot) error {
+	err = c.withSnapshot(ctx, r, o, 1, func(s *snapshot) error {
 		out = s.out
 		sink, err := open(newTreeFS(s))
 		if err != nil {

@@ -49,6 +49,7 @@ func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir stri
 	p, err := packfile.Receive(ctx, a.Pack, packfile.Options{Format: s.format, Limits: c.opts.Limits.pack(), Dir: dir})
 	n := r.body.received()
 	s.received += n
+	s.shallow = a.Shallow
 	if err != nil {
 		return nil, n, s.failed(err)
 	}

@@ -89,18 +89,20 @@ type request struct {
 	suffix  string // below the base
 	query   string
 	body    []byte
-	accept  string // media type of the answer
-	typ     string // media type of the body
-	proto   string // Git-Protocol
-	follow  bool   // redirects may be followed
-	repeat  bool   // may be sent again: it changed nothing
+	stream  io.ReadSeeker // a longer body, after body
+	length  int64         // of stream
+	accept  string        // media type of the answer
+	typ     string        // media type of the body
+	proto   string        // Git-Protocol
+	follow  bool          // redirects may be followed
+	repeat  bool          // may be sent again: it changed nothing
 	status  *int
 	noCheck bool // leave the media type to the caller
 }
 
 func (l *webLink) build(ctx context.Context, r *request, to *url.URL) (*http.Request, error) {
 	body := r.body
-	gz := len(body) > 1024 && r.typ != ""
+	gz := len(body) > 1024 && r.typ != "" && r.stream == nil
 	if gz {
 		body = compressed(body)
 	}
@@ -108,9 +110,18 @@ func (l *webLink) build(ctx context.Context, r *request, to *url.URL) (*http.Req
 	if body != nil {
 		rd = bytes.NewReader(body)
 	}
+	if r.stream != nil {
+		if _, err := r.stream.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		rd = io.MultiReader(rd, io.LimitReader(r.stream, r.length))
+	}
 	req, err := http.NewRequestWithContext(ctx, r.method, to.String(), rd)
 	if err != nil {
 		return nil, err
+	}
+	if r.stream != nil {
+		req.ContentLength = int64(len(body)) + r.length
 	}
 	h := req.Header
 	h.Set("User-Agent", l.c.agent)

@@ -34,7 +34,8 @@ type session struct {
 	adv      *wire.Advertisement // nil while the server's memory is trusted
 	requests int
 	received int64
-	believed bool // caps come from memory
+	believed bool          // caps come from memory
+	shallow  []driver.Hash // boundary of the last fetch
 }
 
 // open begins a conversation. Where memory says how the server speaks, nothing
@@ -157,15 +158,24 @@ func (r *reply) close() {
 
 // command sends one request of the protocol.
 func (s *session) command(ctx context.Context, body []byte) (*reply, error) {
+	return s.send(ctx, body, nil, 0)
+}
+
+// send sends a request whose body goes on with a stream.
+func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, length int64) (*reply, error) {
 	if s.ssh != nil {
-		if _, err := s.ssh.in.Write(body); err != nil {
+		_, err := s.ssh.in.Write(body)
+		if err == nil && stream != nil {
+			_, err = io.Copy(s.ssh.in, io.LimitReader(stream, length))
+		}
+		if err != nil {
 			return nil, s.ssh.failed(err)
 		}
 		return &reply{pr: s.ssh.pr, body: s.ssh.body}, nil
 	}
 	s.requests++
 	r := request{
-		method: http.MethodPost, suffix: s.service, body: body, repeat: s.service == uploadPack,
+		method: http.MethodPost, suffix: s.service, body: body, stream: stream, length: length, repeat: s.service == uploadPack,
 		typ: "application/x-" + s.service + "-request", accept: "application/x-" + s.service + "-result",
 	}
 	if s.version > 0 {

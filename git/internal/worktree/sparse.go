@@ -146,3 +146,19 @@ func (s *Sparse) deepest(path string) string {
 	}
 	return path
 }
+
+// Holds reports whether a file belongs to the set.
+func (s *Sparse) Holds(path string) bool {
+	for s != nil && !s.all {
+		dir, rest, ok := strings.Cut(path, "/")
+		if !ok {
+			return false
+		}
+		k, ok := s.kids[dir]
+		if !ok {
+			return false
+		}
+		s, path = k, rest
+	}
+	return true
+}
