@@ -114,12 +114,7 @@ func (a *applier) recreate(ctx context.Context, e *Entry, out *Outcome) {
 	if propagation == "" {
 		propagation = metav1.DeletePropagationBackground
 	}
-	a.pl.count.del.Add(1)
-	_, err := a.m.c.Send(ctx, Write{
-		Verb: VerbDelete, Resource: e.x.r, Namespace: e.ID.Namespace, Name: e.ID.Name,
-		UID: e.x.liveUID, ResourceVersion: e.x.liveRV, Propagation: propagation, Drain: a.m.o.DrainTimeout,
-	})
-	if err != nil && !isAbsent(err) {
+	if err := a.deleteForRecreation(ctx, e, propagation); err != nil {
 		a.fail(e, out, err)
 		return
 	}
@@ -143,6 +138,35 @@ func (a *applier) recreate(ctx context.Context, e *Entry, out *Outcome) {
 			a.fail(e, out, err)
 			return
 		}
+	}
+}
+
+// deleteForRecreation deletes the very object that was planned for. A newer
+// version of it is as good as long as nothing but its status has changed.
+func (a *applier) deleteForRecreation(ctx context.Context, e *Entry, propagation metav1.DeletionPropagation) error {
+	version := e.x.liveRV
+	for try := 1; ; try++ {
+		a.pl.count.del.Add(1)
+		_, err := a.m.c.Send(ctx, Write{
+			Verb: VerbDelete, Resource: e.x.r, Namespace: e.ID.Namespace, Name: e.ID.Name,
+			UID: e.x.liveUID, ResourceVersion: version, Propagation: propagation, Drain: a.m.o.DrainTimeout,
+		})
+		if err == nil || isAbsent(err) {
+			return nil
+		}
+		if !apierrors.IsConflict(err) || try >= maxTries || ctx.Err() != nil {
+			return err
+		}
+		l, e2 := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+		switch {
+		case e2 != nil:
+			return e2
+		case l == nil:
+			return nil
+		case l.uid() != e.x.liveUID || !same(drifting(l.u.Object), drifting(e.x.live.u.Object)):
+			return err
+		}
+		version = l.resourceVersion()
 	}
 }
 
