@@ -130,7 +130,14 @@ func (p *process) manager() (ctrl.Manager, error) {
 	}
 	cl := ctrlclient.Options{Cache: &ctrlclient.CacheOptions{}}
 	if !first.gates.Enabled(features.CacheSecretsAndConfigMaps) {
-		cl.Cache.DisableFor = []ctrlclient.Object{&corev1.Secret{}, &corev1.ConfigMap{}}
+		// Only metadata of what is labelled is cached; contents are read live.
+		sel, err := labels.Parse(first.groups.watch.ConfigSelector)
+		if err != nil {
+			return nil, err
+		}
+		co.ByObject[&corev1.Secret{}] = cache.ByObject{Label: sel}
+		co.ByObject[&corev1.ConfigMap{}] = cache.ByObject{Label: sel}
+		cl.Cache.DisableFor = []ctrlclient.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}}
 	}
 	m, err := ctrl.NewManager(p.config, ctrl.Options{
 		Scheme: p.scheme, Logger: p.log, Metrics: mo, HealthProbeBindAddress: first.groups.flags.HealthAddr,
