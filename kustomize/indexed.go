@@ -88,6 +88,7 @@ type resource struct {
 	prefixes  []string
 	suffixes  []string
 	marked    bool // kustomize would have internal annotations on it
+	simple    bool // strategic merges leave alone what they do not name
 	hash      bool
 	behavior  types.GenerationBehavior
 	origin    Origin
@@ -138,6 +139,7 @@ type indexed struct {
 	scopes map[kyaml.TypeMeta]bool
 	uses   map[*source]int
 	images map[string]imageMatcher
+	merges map[[3]string]*mergeSchema
 }
 
 // set is what a kustomization accumulates. byID is kept in step.
@@ -356,8 +358,31 @@ func isString(n *yaml.Node) bool {
 }
 
 func staysString(s string) bool {
+	if wordLike(s) {
+		return true
+	}
 	probe := yaml.Node{Kind: yaml.ScalarNode, Value: s}
 	return probe.ShortTag() == "!!str" && !kyaml.IsYaml1_1NonString(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s})
+}
+
+// wordLike is the fast way to say yes: a letter, then what names are made of,
+// and no word that YAML 1.1 takes for a boolean or null.
+func wordLike(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '-' && c != '.' && c != '/' && c != '_') {
+			return false
+		}
+	}
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":
+		return false
+	}
+	return true
 }
 
 func stringMap(m *yaml.Node) bool {

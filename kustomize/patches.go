@@ -129,6 +129,9 @@ func (x *indexed) mergeTarget(s *set, ids anyID, patch *yaml.Node) (*resource, e
 // merge applies a strategic merge patch. adapt gives it the target's type, as
 // kustomize does for patches that select their targets.
 func (x *indexed) merge(s *set, r *resource, patch *yaml.Node, adapt bool) error {
+	if x.quickMerge(r, patch) {
+		return nil
+	}
 	target := &kres.Resource{RNode: *r.rnode()}
 	p := &kres.Resource{RNode: *kyaml.NewRNode(copyNode(patch))}
 	if adapt {

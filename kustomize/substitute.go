@@ -79,6 +79,14 @@ func (l *loader) substitute(res *Result, made []Object, objects []built) error {
 				s.Explain(Replacement{File: o.Origin.File, Line: l.lineOf(o.Origin, name), Name: name})
 			}
 		}
+		if object, ok := expandInPlace(o.Object, opts); ok {
+			o.Unstructured = &unstructured.Unstructured{Object: object}
+			res.Stats.Replaced++
+			if err := limits.Check("substitution-total", l.lim.Substituted, used); err != nil {
+				return l.variableError(o, err)
+			}
+			continue
+		}
 		now, err := expandObject(o.Unstructured, opts)
 		if err != nil {
 			return l.variableError(o, err)
