@@ -285,3 +285,15 @@ func ParseHash(format ObjectFormat, s string) (Hash, error) {
 	}
 	return Hash(s), nil
 }
+
+// AddPack stores the objects of a pack, as a push would but with no reference.
+func (r *Repo) AddPack(pack []byte) error {
+	q := newStore(r.format, r.store)
+	if _, err := readPack(bufio.NewReader(bytes.NewReader(pack)), q); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.merge()
+	return r.push()
+}

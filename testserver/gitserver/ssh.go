@@ -256,11 +256,13 @@ func (x *sshServer) command(c net.Conn, id int64, name string, ch ssh.Channel, l
 			}
 			t.Stop()
 		}
-		if plan.RST || plan.Drop {
-			if plan.Drop {
-				x.execute(service, arg, name, protocol, in, io.Discard, io.Discard)
-			}
+		if plan.Drop {
+			x.execute(service, arg, name, protocol, in, &dropper{w: out, cut: func() { fault.Close(c, plan.RST) }}, io.Discard)
 			fault.Close(c, plan.RST)
+			return 255
+		}
+		if plan.RST && plan.CutAfter == 0 {
+			fault.Close(c, true)
 			return 255
 		}
 		if plan.Status != 0 {
@@ -273,6 +275,26 @@ func (x *sshServer) command(c net.Conn, id int64, name string, ch ssh.Channel, l
 	status := x.execute(service, arg, name, protocol, in, w, ch.Stderr())
 	e.Update(func(r *record.Request) { r.Status, r.BodySize, r.Bytes = 1000+int(status), in.n, out.n })
 	return status
+}
+
+// dropper passes the advertisement. Then it swallows the answer to a push, and
+// ends the connection in place of any other answer, for which a client would
+// wait.
+type dropper struct {
+	w          io.Writer
+	cut        func()
+	armed, eat bool
+}
+
+func (d *dropper) Write(p []byte) (int, error) {
+	if !d.armed {
+		return d.w.Write(p)
+	}
+	if !d.eat {
+		d.cut()
+		return 0, fault.ErrCut
+	}
+	return len(p), nil
 }
 
 type countReader struct {
@@ -319,6 +341,9 @@ func (x *sshServer) execute(service, arg, name, protocol string, in io.Reader, o
 	err := s.out.send()
 	if f := repo.snapshot().opts.BetweenListAndFetch; f != nil && s.version != 2 {
 		f(repo)
+	}
+	if d, ok := out.(*dropper); ok {
+		d.armed, d.eat = true, write
 	}
 	if err == nil {
 		err = s.run(service)
