@@ -355,6 +355,7 @@ func (a *applier) fail(e *Entry, out *Outcome, err error) {
 // applied notes the server's reply.
 func (a *applier) applied(e *Entry, out *Outcome, l *liveObject, action Action) {
 	out.Action, out.exists, out.changed = action, true, true
+	out.writers = writersOf(e.x.live, e.Changes, a.m.o.Owner.FieldManager, a.m.o.Limits.fieldsV1())
 	if l != nil {
 		out.UID, out.ResourceVersion = l.uid(), l.resourceVersion()
 		a.settled(e, l)

@@ -191,3 +191,52 @@ func moved(pair func(int) int, n int) bool {
 	}
 	return false
 }
+
+// writersOf names, for each change, the other manager that owns the field.
+func writersOf(l *liveObject, changes []Change, fieldManager string, max int64) map[string]string {
+	if l == nil || len(changes) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	managers := l.managers()
+	for i := range managers {
+		m := &managers[i]
+		if m.Manager == fieldManager && m.Operation == opApply {
+			continue
+		}
+		set, err := m.fields(max)
+		if err != nil {
+			continue
+		}
+		for _, c := range changes {
+			p, err := parsePointer(c.Path)
+			if err == nil && ownsPath(&set, l.u.Object, p) {
+				out[c.Path] = m.Manager
+			}
+		}
+	}
+	return out
+}
+
+// ownsPath reports whether the set holds the path or something below it.
+func ownsPath(s *fieldset.Set, v any, p pointer) bool {
+	node := fieldset.Root
+	for _, seg := range p {
+		switch t := v.(type) {
+		case map[string]any:
+			node, v = s.Child(node, fieldset.Field, seg), t[seg]
+		case []any:
+			i, err := strconv.Atoi(seg)
+			if err != nil || i >= len(t) {
+				return false
+			}
+			node, v = itemNode(s, node, t[i], i), t[i]
+		default:
+			return false
+		}
+		if node == 0 {
+			return false
+		}
+	}
+	return node != 0 && (s.At(node).Member || s.HasChildren(node))
+}

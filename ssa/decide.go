@@ -59,7 +59,7 @@ func (pl *planner) judge(ctx context.Context, e *Entry, l *liveObject, err error
 		return
 	}
 	e.Unproved = ""
-	x.live = nil // proved: the object itself is not needed any more
+	x.live, x.asked = nil, nil // proved: the object itself is not needed any more
 }
 
 // readError names the object whose live state could not be read.
@@ -190,6 +190,7 @@ func (pl *planner) ask(ctx context.Context, e *Entry) {
 	switch {
 	case err == nil:
 		x.result = result
+		pl.catchUp(ctx, e)
 		pl.compare(e)
 	case x.live == nil:
 		pl.refusedDryRun(e, err, DecisionCreate)
@@ -205,6 +206,23 @@ func (pl *planner) ask(ctx context.Context, e *Entry) {
 			return
 		}
 		pl.refusedDryRun(e, err, DecisionUpdate)
+	}
+}
+
+// catchUp reads the live object anew when somebody wrote it between our
+// reading and the dry-run: what they changed is not drift.
+func (pl *planner) catchUp(ctx context.Context, e *Entry) {
+	x := e.x
+	if x.live == nil || x.result.GetResourceVersion() == x.liveRV {
+		return
+	}
+	if live, result := pl.comparable(e); same(live, result) {
+		return
+	}
+	pl.count.get.Add(1)
+	l, err := pl.m.get(ctx, x.r, e.ID.Namespace, e.ID.Name)
+	if err == nil && l != nil && l.uid() == x.liveUID && l.resourceVersion() == x.result.GetResourceVersion() {
+		x.keep(l)
 	}
 }
 
@@ -249,6 +267,9 @@ func (pl *planner) compare(e *Entry) {
 		e.decide(DecisionUnchanged, WhyVerified)
 		pl.remember(e)
 		x.live, x.result = nil, nil
+		if pl.o.Verify == nil {
+			x.asked = nil
+		}
 		return
 	}
 	e.decide(DecisionUpdate, WhyChanged)

@@ -114,7 +114,7 @@ type Manager struct {
 	stages    []Stage
 	sensitive []compiledRule
 	refused   *refusals
-	progress  sync.Mutex
+	progress  *sync.Mutex
 }
 
 // NewManager returns a manager for the set of o.Owner. An incomplete owner is
@@ -135,7 +135,7 @@ func NewManager(c Cluster, o Options) (*Manager, error) {
 	if o.DrainTimeout <= 0 {
 		o.DrainTimeout = 5 * time.Second
 	}
-	m := &Manager{c: c, o: o, stages: o.Stages, refused: newRefusals()}
+	m := &Manager{c: c, o: o, stages: o.Stages, refused: newRefusals(), progress: new(sync.Mutex)}
 	if m.stages == nil {
 		m.stages = DefaultStages()
 	}

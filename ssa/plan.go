@@ -84,6 +84,7 @@ type work struct {
 	sent     *unstructured.Unstructured // desired after ignore rules
 	r        Resource
 	live     *liveObject
+	asked    *liveObject // as first read, for Explain
 	existed  bool   // live was found
 	liveUID  string // kept when live is dropped
 	liveRV   string
@@ -298,7 +299,7 @@ func (e *Entry) decide(d Decision, w Why) {
 
 // keep remembers of the live object what later steps need when it is dropped.
 func (w *work) keep(l *liveObject) {
-	w.live = l
+	w.live, w.asked = l, l
 	if l != nil {
 		w.existed, w.liveUID, w.liveRV = true, l.uid(), l.resourceVersion()
 	}

@@ -41,7 +41,8 @@ type Outcome struct {
 	exists   bool // the object exists, or may
 	changed  bool // created or configured in this run
 	blocked  bool
-	isStatus bool // its kind has a status subresource
+	isStatus bool              // its kind has a status subresource
+	writers  map[string]string // by path of a change: who wrote it last
 }
 
 // String returns "<kind>/<namespace>/<name> <action>".
