@@ -393,3 +393,6 @@ func (in *Kustomization) RetryInterval() meta.Duration {
 	}
 	return in.Spec.Interval
 }
+
+// AppliedRevision returns the revision of the last successful run.
+func (in *Kustomization) AppliedRevision() string { return in.Status.LastAppliedRevision }
