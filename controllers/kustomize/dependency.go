@@ -32,7 +32,7 @@ type Env struct {
 	Additive bool
 	// Revision is the artifact revision of self's source.
 	Revision string
-	// Ready evaluates a readyExpr. Nil: runtime/cel without a cache.
+	// Ready evaluates a readyExpr; needed when the dependency has one.
 	Ready func(ctx context.Context, expr string, self, dep map[string]any) (bool, error)
 }
 
@@ -111,7 +111,7 @@ func (x *run) dependencies(ctx context.Context, o *v1.Kustomization) (next recon
 	env := Env{
 		Additive: x.Gates.Enabled("AdditiveCELDependencyCheck"),
 		Revision: x.source.Revision,
-		Ready:    evalReady,
+		Ready:    ready(x.expressions),
 	}
 	for _, d := range o.Spec.DependsOn {
 		name := DependencyName(o, d)

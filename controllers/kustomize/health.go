@@ -22,16 +22,19 @@ import (
 // healthy shows it at once.
 const glance = 5 * time.Second
 
-// parked is a health check that holds no worker, with the run it belongs to.
+// parked is something to wait for without a worker, with the run that waits.
 type parked struct {
-	*ssa.Waiter
+	reconcile.Waiter
 	run *run
 }
 
 // health waits until what was applied works.
 func (x *run) health(ctx context.Context, o *v1.Kustomization) (next reconcile.Result, err error) {
 	if p, ok := reconcile.Resumed[*parked](ctx); ok {
-		return next, x.healthy(ctx, o, p.Err())
+		if w, ok := p.Waiter.(interface{ Err() error }); ok {
+			err = w.Err()
+		}
+		return next, x.healthy(ctx, o, err)
 	}
 	targets := x.healthTargets(o)
 	if len(targets) == 0 {
@@ -50,7 +53,7 @@ func (x *run) health(ctx context.Context, o *v1.Kustomization) (next reconcile.R
 }
 
 func (x *run) waitOptions(o *v1.Kustomization) (ssa.WaitOptions, error) {
-	rules, err := HealthRules(o)
+	rules, err := HealthRules(o, x.expressions)
 	if err != nil {
 		return ssa.WaitOptions{}, err
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	v1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
-	"github.com/gitops-kit/sdk/apis/meta"
 	"github.com/gitops-kit/sdk/kustomize"
 	"github.com/gitops-kit/sdk/ssa"
 )
@@ -145,23 +144,6 @@ func ignoreRules(o *v1.Kustomization) []ssa.PathRule {
 	return out
 }
 
-// HealthRules compiles spec.healthCheckExprs.
-func HealthRules(o *v1.Kustomization) ([]ssa.Rule, error) {
-	var out []ssa.Rule
-	for _, h := range o.Spec.HealthCheckExprs {
-		eval, err := healthExpression(h)
-		if err != nil {
-			return nil, err
-		}
-		g, _, _ := strings.Cut(h.APIVersion, "/")
-		if !strings.Contains(h.APIVersion, "/") {
-			g = ""
-		}
-		out = append(out, ssa.Rule{Group: g, Kind: h.Kind, Evaluate: eval})
-	}
-	return out, nil
-}
-
 // DeleteOptions are those of finalization: guards that ask for confirmation
 // do not apply, what forbids deletion does.
 func DeleteOptions(o *v1.Kustomization, f Flags, installed string) ssa.DeleteOptions {
@@ -218,12 +200,4 @@ func selfProtected(installed string) []ssa.Match {
 		{Kind: "Namespace", Name: names},
 		{Group: `apiextensions\.k8s\.io`, Kind: "CustomResourceDefinition", Name: `.*\.(source|kustomize|helm|notification|image)\.toolkit\.fluxcd\.io`},
 	}
-}
-
-// checkRules refuses what validate reports before anything else happens.
-func checkRules(o *v1.Kustomization) error {
-	if _, err := HealthRules(o); err != nil {
-		return stalled(meta.InvalidCELExpressionReason, err, "Reconciliation failed terminally due to configuration error: %v", err)
-	}
-	return nil
 }

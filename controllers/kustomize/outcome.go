@@ -31,7 +31,7 @@ func (x *run) validate(_ context.Context, o *v1.Kustomization) (next reconcile.R
 	if !o.Spec.Wait && len(o.Spec.HealthChecks) == 0 {
 		conditions.Delete(o, meta.HealthyCondition)
 	}
-	return next, Validate(o, x.Gates.Enabled, x.flags)
+	return next, Validate(o, x.Gates.Enabled, x.flags, x.expressions)
 }
 
 // done records what is applied.

@@ -34,6 +34,13 @@ func (x *run) pruneAll(ctx context.Context, o *v1.Kustomization) (next reconcile
 		}
 		return next, nil
 	}
+	if _, ok := reconcile.Resumed[*parked](ctx); ok {
+		x.openLedger(o) // of this run's object
+	} else if w := x.awaitSuccessors(ctx, o); w != nil {
+		reconcile.Progress(ctx, "Waiting for Kustomizations that may take over objects of revision %s", x.source.Revision)
+		x.objects, x.built, x.plan = nil, nil, nil // not needed any more
+		return reconcile.Park(&parked{Waiter: w, run: x}), nil
+	}
 	opts := PruneOptions(o, x.flags, x.Namespace)
 	opts.Ledger = x.ledger
 	opts.Claimed = x.claimed(o)

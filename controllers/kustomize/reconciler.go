@@ -15,6 +15,7 @@ import (
 	"github.com/gitops-kit/sdk/apis/meta"
 	"github.com/gitops-kit/sdk/artifact/fetch"
 	"github.com/gitops-kit/sdk/kustomize"
+	"github.com/gitops-kit/sdk/runtime/cel"
 	"github.com/gitops-kit/sdk/runtime/reconcile"
 	"github.com/gitops-kit/sdk/ssa"
 	"github.com/gitops-kit/sdk/ssa/inventory"
@@ -24,10 +25,11 @@ import (
 // concurrent use.
 type Reconciler struct {
 	reconcile.Kit
-	flags     Flags
-	artifacts *fetch.Cache
-	builder   *kustomize.Builder
-	memo      *ssa.Memo
+	flags       Flags
+	artifacts   *fetch.Cache
+	builder     *kustomize.Builder
+	memo        *ssa.Memo
+	expressions *cel.Compiler
 
 	mu   sync.Mutex
 	seen map[types.UID]*memory

@@ -17,10 +17,12 @@ import (
 	sourcev1 "github.com/gitops-kit/sdk/apis/source/v1"
 	"github.com/gitops-kit/sdk/artifact/fetch"
 	"github.com/gitops-kit/sdk/kustomize"
+	"github.com/gitops-kit/sdk/runtime/cel"
 	"github.com/gitops-kit/sdk/runtime/features"
 	"github.com/gitops-kit/sdk/runtime/manager"
 	"github.com/gitops-kit/sdk/runtime/reconcile"
 	"github.com/gitops-kit/sdk/ssa"
+	"github.com/gitops-kit/sdk/untar"
 )
 
 // Name is the controller's name: of its Deployment, lease and events.
@@ -81,21 +83,37 @@ func Setup(k manager.Kit, f Flags) error {
 
 // New returns a reconciler.
 func New(k manager.Kit, f Flags) (*Reconciler, error) {
-	cache := fetch.NewCache(fetch.CacheOptions{
-		Dir:   filepath.Join(os.TempDir(), "kustomize-artifacts"),
-		Bytes: f.ArtifactCacheBytes,
+	fetcher, err := fetch.New(fetch.Options{
+		HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"),
+		Retries:      retries(f.HTTPRetry),
+		MaxBytes:     f.Limits["tar-compressed"],
+		Tar:          untar.Limits{Compressed: f.Limits["tar-compressed"], Expanded: f.Limits["tar-expanded"], Entries: f.Limits["tar-entries"]},
 	})
-	if cache == nil {
-		return nil, fmt.Errorf("open artifact cache")
+	if err != nil {
+		return nil, fmt.Errorf("SOURCE_CONTROLLER_LOCALHOST: %w", err)
 	}
+	cache := fetch.NewCache(fetch.CacheOptions{
+		Dir:     filepath.Join(os.TempDir(), "kustomize-artifacts"),
+		Fetcher: fetcher,
+		Bytes:   f.ArtifactCacheBytes,
+	})
 	return &Reconciler{
-		Kit:       k,
-		flags:     f,
-		artifacts: cache,
-		builder:   kustomize.New(kustomize.BuilderOptions{}),
-		memo:      ssa.NewMemo(ssa.MemoOptions{}),
-		seen:      map[types.UID]*memory{},
+		Kit:         k,
+		flags:       f,
+		artifacts:   cache,
+		builder:     kustomize.New(kustomize.BuilderOptions{}),
+		memo:        ssa.NewMemo(ssa.MemoOptions{}),
+		expressions: cel.New(cel.Options{}),
+		seen:        map[types.UID]*memory{},
 	}, nil
+}
+
+// retries maps the flag's 0, which means never, to that of the engine.
+func retries(n int) int {
+	if n <= 0 {
+		return -1
+	}
+	return n
 }
 
 // buildLimits applies --limit to a build.

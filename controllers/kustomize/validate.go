@@ -10,11 +10,12 @@ import (
 
 	v1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
 	"github.com/gitops-kit/sdk/apis/meta"
+	"github.com/gitops-kit/sdk/runtime/cel"
 )
 
 // Validate refuses, as stalled failures, what is wrong with the spec itself.
-// enabled tells which feature gates are on.
-func Validate(o *v1.Kustomization, enabled func(string) bool, f Flags) error {
+// enabled tells which feature gates are on; c compiles its expressions.
+func Validate(o *v1.Kustomization, enabled func(string) bool, f Flags, c *cel.Compiler) error {
 	if name := o.Spec.ServiceAccountName; name != "" && len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return stalled(meta.InvalidSpecReason, nil, "spec.serviceAccountName '%s' is not a name of a ServiceAccount", name)
 	}
@@ -24,18 +25,12 @@ func Validate(o *v1.Kustomization, enabled func(string) bool, f Flags) error {
 		}
 		return stalled(meta.FeatureGateDisabledReason, nil, "spec.decryption is not served by this installation")
 	}
-	if err := checkRules(o); err != nil {
+	if err := checkExpressions(o, c); err != nil {
 		return err
 	}
 	for _, d := range o.Spec.DependsOn {
 		if f.RestrictDependsOn && d.Namespace != "" && d.Namespace != o.Namespace {
 			return stalled(meta.AccessDeniedReason, nil, "can't access '%s/%s/%s', cross-namespace references have been blocked", dependencyKind(d).Kind, d.Namespace, d.Name)
-		}
-		if d.ReadyExpr == "" {
-			continue
-		}
-		if err := checkReady(d.ReadyExpr); err != nil {
-			return stalled(meta.InvalidCELExpressionReason, err, "Reconciliation failed terminally due to configuration error: %v", err)
 		}
 	}
 	return checkTargets(o)

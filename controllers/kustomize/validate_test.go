@@ -14,6 +14,7 @@ import (
 	v1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
 	"github.com/gitops-kit/sdk/apis/meta"
 	"github.com/gitops-kit/sdk/controllers/kustomize"
+	"github.com/gitops-kit/sdk/runtime/cel"
 )
 
 func off(string) bool { return false }
@@ -57,7 +58,7 @@ func TestValidateStalls(t *testing.T) { // KUS-12, KUS-13, REF-1
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := kustomize.Validate(app(tc.change), off, restricted)
+			err := kustomize.Validate(app(tc.change), off, restricted, cel.New(cel.Options{}))
 			var f *kustomize.Failure
 			g.Expect(errors.As(err, &f)).To(BeTrue())
 			g.Expect(f.Reason()).To(Equal(tc.reason))
@@ -65,7 +66,7 @@ func TestValidateStalls(t *testing.T) { // KUS-12, KUS-13, REF-1
 			g.Expect(f.Error()).To(ContainSubstring(tc.text))
 		})
 	}
-	NewWithT(t).Expect(kustomize.Validate(app(nil), off, restricted)).To(Succeed())
+	NewWithT(t).Expect(kustomize.Validate(app(nil), off, restricted, cel.New(cel.Options{}))).To(Succeed())
 }
 
 func dependency(ready string, generation, observed int64, source, applied string) *unstructured.Unstructured {
