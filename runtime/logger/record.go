@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	timeFormat = "2006-01-02T15:04:05.000Z0700"
+	timeFormat = "2006-01-02T15:04:05.000Z07:00"
 	maxValue   = 8 << 10
 	cutValue   = 512
 )
