@@ -92,6 +92,7 @@ func rewritten(k *kust, t target) string {
 
 // entries rewrites every path-bearing field.
 func (l *loader) entries(k *kust, chain []*kust) error {
+	k.own = len(k.list("resources"))
 	if bases := k.list("bases"); bases != nil {
 		k.fields["resources"] = append(k.list("resources"), bases...)
 		delete(k.fields, "bases")
@@ -129,9 +130,13 @@ func (l *loader) resources(k *kust, chain []*kust) error {
 			kept = append(kept, v) // the engine's decoder refuses it
 			continue
 		}
+		field, at := "resources", i
+		if i >= k.own {
+			field, at = "bases", i-k.own
+		}
 		t, err := l.resolve(k, entry)
 		if err != nil {
-			return k.fail(err, "resources", i)
+			return k.fail(err, field, at)
 		}
 		if l.isIgnored(t) {
 			continue
@@ -145,7 +150,7 @@ func (l *loader) resources(k *kust, chain []*kust) error {
 		}
 		base, err := l.kustomization(t.tree, t.rel, k.plugin, chain)
 		if err != nil {
-			return wrapEntry(k, err, "resources", i)
+			return wrapEntry(k, err, field, at)
 		}
 		base.asBase = true
 		k.items = append(k.items, item{base: base})

@@ -42,6 +42,7 @@ type kust struct {
 	served []byte
 	parsed *types.Kustomization
 	items  []item // resources in order
+	own    int    // entries of resources; those of bases follow
 	parts  []*kust
 	plugin bool // reached through generators, transformers or validators
 	schema bool
