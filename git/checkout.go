@@ -42,6 +42,10 @@ type CheckoutOptions struct {
 	// RequireFastForwardFrom makes a commit that does not descend from this
 	// one an ErrRollback. Zero: not checked.
 	RequireFastForwardFrom Hash
+	// Submodules checks submodules out as well. Zero: empty directories.
+	Submodules bool
+	// LFS replaces pointer files by the content they point to. Zero: pointers stay.
+	LFS bool
 	// Symlinks says what happens to symbolic links. Zero: LinksKeep.
 	Symlinks LinkPolicy
 }
@@ -52,8 +56,10 @@ type Checkout struct {
 	Tag      *Tag // the annotated tag that was resolved, nil without
 	Revision Revision
 	Verified *Verification // nil unless asked for
-	Stats    Stats
-	Notes    []Note
+	// Submodules lists those that were checked out, parents first.
+	Submodules []Submodule
+	Stats      Stats
+	Notes      []Note
 }
 
 // Checkout writes the resolved commit into dir, which must not exist or be
@@ -104,15 +110,24 @@ func freeTarget(dir string) error {
 	return nil
 }
 
-// snapshot is one verified commit with its objects.
+// snapshot is one verified commit with its objects, and with its submodules
+// where they are asked for.
 type snapshot struct {
 	c      *Client
 	out    *Checkout
-	pack   *packfile.Pack
+	db     objectDB
+	own    *packs
+	dir    string // for packs that are fetched later
 	commit *object.Commit
 	sparse *worktree.Sparse
 	totals worktree.Totals
 	from   *fetched
+
+	root  *snapshot // the superproject, itself at the top
+	line  *lineage
+	above []string
+	subs  map[string]*snapshot
+	lfs   *lfsFiles
 }
 
 // withSnapshot fetches, verifies and checks a commit, hands it to use, and
@@ -121,14 +136,13 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	if r == nil || r.Commit.IsZero() {
 		return fmt.Errorf("%w: nothing resolved", ErrInvalidRef)
 	}
-	sparse, err := worktree.NewSparse(o.Sparse)
-	if err != nil {
-		return err
-	}
 	if o.Verify != nil {
 		if err := o.Verify.check(); err != nil {
 			return err
 		}
+	}
+	if _, err := worktree.NewSparse(o.Sparse); err != nil {
+		return err
 	}
 	if from := o.RequireFastForwardFrom; !from.IsZero() {
 		ok, err := c.descends(ctx, r.Commit, from)
@@ -144,25 +158,85 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 		return err
 	}
 	defer closed(&err, remove)
-	start := time.Now()
-	f, err := c.fetchExact(ctx, r, depth, dir)
-	if err != nil {
-		return err
-	}
-	defer closed(&err, f.pack.Close)
-	s := &snapshot{c: c, pack: f.pack, sparse: sparse, from: f}
-	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
-	s.out.Stats = Stats{Requests: f.requests, Received: f.received, Objects: f.pack.Len(), PackTime: time.Since(start)}
-	if err := s.open(f.resolved, o.Verify); err != nil {
+	s := &snapshot{c: c, dir: dir, line: &lineage{}}
+	s.root = s
+	defer closed(&err, s.close)
+	if err := s.load(ctx, r, o, depth); err != nil {
 		return err
 	}
 	return use(s)
 }
 
-// open reads tag and commit, and checks the whole tree, before anything is
-// used.
+func (s *snapshot) close() error {
+	var errs []error
+	for _, sub := range s.subs {
+		errs = append(errs, sub.close())
+	}
+	if s.own != nil {
+		errs = append(errs, s.own.close())
+	}
+	return errors.Join(errs...)
+}
+
+// load fetches and checks everything, so that what follows only writes.
+func (s *snapshot) load(ctx context.Context, r *Resolved, o CheckoutOptions, depth int) error {
+	start := time.Now()
+	var err error
+	if s.sparse, err = worktree.NewSparse(o.Sparse); err != nil {
+		return err
+	}
+	f, err := s.c.fetchExact(ctx, r, fetchPlan{depth: depth, filter: s.sparse != nil && depth == 1}, s.dir)
+	if err != nil {
+		return err
+	}
+	s.own = &packs{list: []*packfile.Pack{f.pack}}
+	s.db, s.from = s.own, f
+	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
+	s.out.Stats = Stats{Requests: f.requests, Received: f.received, Objects: f.pack.Len()}
+	if err := s.open(f.resolved, o.Verify); err != nil {
+		return err
+	}
+	if err := s.complete(ctx); err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	if o.LFS {
+		if err := s.loadLFS(ctx); err != nil {
+			return err
+		}
+	}
+	if o.Submodules {
+		if err := s.loadSubmodules(ctx, o); err != nil {
+			return err
+		}
+	}
+	s.out.Stats.PackTime = time.Since(start)
+	if s.root != s {
+		s.root.out.Stats.add(s.out.Stats)
+		s.root.out.Notes = append(s.root.out.Notes, s.out.Notes...)
+	}
+	return nil
+}
+
+// check walks the whole tree before anything is written. The limits are
+// budgets of the checkout with all its submodules.
+func (s *snapshot) check() error {
+	lim := s.c.opts.Limits.tree().Fill()
+	used := &s.line.totals
+	lim.Files = max(1, lim.Files-used.Files-used.Dirs-used.Links-used.Gitlinks)
+	lim.Bytes = max(1, lim.Bytes-used.Bytes)
+	t, err := worktree.Check(source{s.db.reader()}, s.commit.Tree, s.sparse, lim)
+	s.totals = t
+	used.Files, used.Dirs, used.Links = used.Files+t.Files, used.Dirs+t.Dirs, used.Links+t.Links
+	used.Gitlinks, used.Bytes = used.Gitlinks+t.Gitlinks, used.Bytes+t.Bytes
+	return err
+}
+
+// open reads tag and commit, and verifies them, before anything is used.
 func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
-	rd := s.pack.NewReader()
+	rd := s.db.reader()
 	meta := s.c.opts.Limits.meta()
 	var tag *object.Tag
 	var err error
@@ -172,7 +246,7 @@ func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
 		}
 		s.out.Tag = newTag(tag)
 	}
-	if s.commit, err = readCommit(s.pack, rd, r.Commit, meta); err != nil {
+	if s.commit, err = readCommit(rd, r.Commit, meta); err != nil {
 		if errors.Is(err, driver.ErrObjectNotFound) {
 			return fmt.Errorf("pack lacks the commit %s: %w", r.Commit, ErrMismatch)
 		}
@@ -180,33 +254,33 @@ func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
 	}
 	s.out.Commit = newCommit(s.commit)
 	if policy != nil {
-		if err := s.verify(policy, r, tag); err != nil {
-			return err
-		}
+		return s.verify(policy, r, tag)
 	}
-	s.totals, err = worktree.Check(s.source(rd), s.commit.Tree, s.sparse, s.c.opts.Limits.tree())
-	return err
+	return nil
 }
 
 // tag follows the chain of tags to the commit and returns the outermost.
-func (s *snapshot) tag(rd *packfile.Reader, r *Resolved) (*object.Tag, error) {
+func (s *snapshot) tag(rd objectReader, r *Resolved) (*object.Tag, error) {
 	var outer *object.Tag
 	id := r.Tag
 	for n := int64(1); ; n++ {
 		if err := limits.Check("git-tag-chain", s.c.opts.Limits.tagChain(), n); err != nil {
 			return nil, err
 		}
-		i, ok := s.pack.Find(id)
-		if !ok {
+		typ, size, err := rd.stat(id)
+		if errors.Is(err, driver.ErrObjectNotFound) {
 			return nil, fmt.Errorf("pack lacks the tag %s: %w", id, ErrMismatch)
 		}
-		if err := limits.Check("git-meta", s.c.opts.Limits.meta(), s.pack.ObjectSize(i)); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		if s.pack.Type(i) != driver.Tag {
-			return nil, fmt.Errorf("%s is a %s and no tag: %w", id, s.pack.Type(i), ErrMismatch)
+		if err := limits.Check("git-meta", s.c.opts.Limits.meta(), size); err != nil {
+			return nil, err
 		}
-		raw, err := rd.Get(i)
+		if typ != driver.Tag {
+			return nil, fmt.Errorf("%s is a %s and no tag: %w", id, typ, ErrMismatch)
+		}
+		_, raw, err := rd.get(id)
 		if err != nil {
 			return nil, err
 		}
@@ -269,15 +343,28 @@ func inPlace(dir string, fill func(work string) error) (err error) {
 	return os.Rename(work, dir)
 }
 
-// write writes the files below an empty root.
+// write writes the files below an empty root, then those of the submodules.
 func (s *snapshot) write(ctx context.Context, root *os.Root, o CheckoutOptions) error {
 	start := time.Now()
-	w := &worktree.Writer{Source: s.source(s.pack.NewReader()), Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks}
+	w := &worktree.Writer{Source: source{s.db.reader()}, Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks}
+	if s.lfs != nil {
+		w.Replace = s.lfs.replace
+	}
 	rep, err := w.Write(ctx, root, s.commit.Tree, s.sparse)
-	s.out.Stats.Files, s.out.Stats.Written, s.out.Stats.WriteTime = rep.Files, rep.Bytes, time.Since(start)
+	top := &s.root.out.Stats
+	top.Files, top.Written, top.WriteTime = top.Files+rep.Files, top.Written+rep.Bytes, top.WriteTime+time.Since(start)
 	s.c.observe(Event{Kind: "write", Bytes: rep.Bytes, Duration: time.Since(start), Err: err})
 	if len(rep.Refused) > 0 {
-		s.out.Notes = append(s.out.Notes, linkNote(rep.Refused))
+		s.root.out.Notes = append(s.root.out.Notes, linkNote(rep.Refused))
+	}
+	for path, sub := range s.subs {
+		if err != nil {
+			return err
+		}
+		var dir *os.Root
+		if dir, err = root.OpenRoot(path); err == nil {
+			err = errors.Join(sub.write(ctx, dir, o), dir.Close())
+		}
 	}
 	return err
 }
@@ -286,68 +373,4 @@ func linkNote(paths []string) Note {
 	return Note{LinkRefused, fmt.Sprintf("%d symbolic links left out, first %q", len(paths), paths[0])}
 }
 
-// treeSource reads trees and sizes for a walk.
-type treeSource struct {
-	p *packfile.Pack
-	r *packfile.Reader
-}
-
-func (s *snapshot) source(r *packfile.Reader) treeSource { return treeSource{s.pack, r} }
-
-// emptyTrees are the ids of the tree without entries, which need not be sent.
-var emptyTrees = map[string]bool{
-	"4b825dc642cb6eb9a060e54bf8d69288fbee4904":                         true,
-	"6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321": true,
-}
-
-// Tree implements worktree.Source.
-func (t treeSource) Tree(id driver.Hash) ([]byte, error) {
-	i, ok := t.p.Find(id)
-	if !ok {
-		if emptyTrees[id.String()] {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("pack lacks tree %s: %w", id, ErrMalformedPack)
-	}
-	if typ := t.p.Type(i); typ != driver.Tree {
-		return nil, fmt.Errorf("%s is a %s and no tree: %w", id, typ, ErrMalformedObject)
-	}
-	return t.r.Get(i)
-}
-
-// BlobSize implements worktree.Source.
-func (t treeSource) BlobSize(id driver.Hash) (int64, error) {
-	i, err := findBlob(t.p, id)
-	if err != nil {
-		return 0, err
-	}
-	return t.p.ObjectSize(i), nil
-}
-
-func findBlob(p *packfile.Pack, id driver.Hash) (int, error) {
-	i, ok := p.Find(id)
-	if !ok {
-		return 0, fmt.Errorf("pack lacks blob %s: %w", id, ErrMalformedPack)
-	}
-	if typ := p.Type(i); typ != driver.Blob {
-		return 0, fmt.Errorf("%s is a %s and no blob: %w", id, typ, ErrMalformedObject)
-	}
-	return i, nil
-}
-
-// blobReader writes blobs for one worker.
-type blobReader struct {
-	p *packfile.Pack
-	r *packfile.Reader
-}
-
-func (s *snapshot) blobs() worktree.Blobs { return blobReader{s.pack, s.pack.NewReader()} }
-
-// WriteBlob implements worktree.Blobs.
-func (b blobReader) WriteBlob(id driver.Hash, w io.Writer) error {
-	i, err := findBlob(b.p, id)
-	if err != nil {
-		return err
-	}
-	return b.r.WriteTo(i, w)
-}
+func (s *snapshot) blobs() worktree.Blobs { return source{s.db.reader()} }

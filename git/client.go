@@ -69,16 +69,18 @@ type Event struct {
 
 // Client reads and writes one repository. It is safe for concurrent use.
 type Client struct {
-	url   *url.URL
-	user  *url.Userinfo
-	shown string // redacted
-	opts  Options
-	http  netguard.HTTPLimits
-	pool  *Pool
-	own   bool
-	tls   *tls.Config
-	hosts *hostKeys // ssh only
-	agent string
+	url  *url.URL
+	user *url.Userinfo
+	// trusted is the URL that the caller configured; url itself, but for submodules.
+	trusted *url.URL
+	shown   string // redacted
+	opts    Options
+	http    netguard.HTTPLimits
+	pool    *Pool
+	own     bool
+	tls     *tls.Config
+	hosts   *hostKeys // ssh only
+	agent   string
 
 	mu       sync.Mutex
 	token    Credential
@@ -88,14 +90,31 @@ type Client struct {
 // New returns a Client for a repository. It validates everything and does no
 // network I/O.
 func New(rawURL string, o Options) (*Client, error) {
+	c, err := newClient(rawURL, o, nil)
+	if err != nil {
+		shownURL := ""
+		if c != nil {
+			shownURL = c.shown
+		}
+		return nil, &Error{Op: "open", URL: shownURL, Err: err}
+	}
+	return c, nil
+}
+
+// newClient makes a Client; trusted is the configured URL when rawURL itself
+// was supplied by a server.
+func newClient(rawURL string, o Options, trusted *url.URL) (*Client, error) {
 	u, user, err := parseURL(rawURL)
 	if err != nil {
-		return nil, &Error{Op: "open", Err: err}
+		return nil, err
 	}
-	c := &Client{url: u, user: user, opts: o, http: o.HTTP.WithDefaults(), pool: o.Conns, agent: o.UserAgent}
+	if trusted == nil {
+		trusted = u
+	}
+	c := &Client{url: u, user: user, trusted: trusted, opts: o, http: o.HTTP.WithDefaults(), pool: o.Conns, agent: o.UserAgent}
 	c.shown = shown(u)
 	if err := c.setup(o); err != nil {
-		return nil, &Error{Op: "open", URL: c.shown, Err: err}
+		return c, err
 	}
 	if c.pool == nil {
 		c.pool, c.own = NewPool(), true

@@ -73,7 +73,7 @@ func (r *Repository) setHead(s *snapshot) {
 	r.head, r.tree = s.commit.Hash, s.commit.Tree
 	r.remote, r.local, r.shallow = map[string]Hash{}, map[string]Hash{}, map[Hash]bool{}
 	for _, id := range f.shallow {
-		if _, ok := s.pack.Find(id); ok {
+		if _, ok := s.from.pack.Find(id); ok {
 			r.shallow[id] = true
 		}
 	}
@@ -105,7 +105,7 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	if err != nil {
 		return err
 	}
-	_, err = st.AddPack(ctx, io.NewSectionReader(s.pack.File(), 0, s.pack.Size()), driver.PackOptions{Size: s.pack.Size()})
+	_, err = st.AddPack(ctx, io.NewSectionReader(s.from.pack.File(), 0, s.from.pack.Size()), driver.PackOptions{Size: s.from.pack.Size()})
 	if err = errors.Join(err, st.Close()); err != nil {
 		return fmt.Errorf("driver %s: %w", r.driver.Name(), err)
 	}
@@ -116,7 +116,7 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	r.root = root
 	err = s.write(ctx, root, o)
 	if err == nil {
-		err = r.indexTree(s.source(s.pack.NewReader()))
+		err = r.indexTree(source{s.db.reader()})
 	}
 	if err = errors.Join(err, root.Close()); err != nil {
 		return err

@@ -22,18 +22,25 @@ type fetched struct {
 	requests int
 	received int64
 	shallow  []driver.Hash
-	depth    int
+	plan     fetchPlan
+	filtered bool // blobs were left out
 }
 
-// fetchExact fetches one commit, depth deep; 0 is everything. It asks for the object itself;
+// fetchPlan says how much to fetch.
+type fetchPlan struct {
+	depth  int  // commits; 0 is everything
+	filter bool // leave blobs out where the server can
+}
+
+// fetchExact fetches one commit. It asks for the object itself;
 // a server that refuses is asked for references that lead to it.
-func (c *Client) fetchExact(ctx context.Context, r *Resolved, depth int, dir string) (*fetched, error) {
+func (c *Client) fetchExact(ctx context.Context, r *Resolved, plan fetchPlan, dir string) (*fetched, error) {
 	s, err := c.open(ctx, uploadPack, nil)
 	if err != nil {
 		return nil, err
 	}
-	f := &fetched{resolved: r, depth: depth}
-	p, err := c.fetchPack(ctx, s, exactWant(s, r, depth), dir)
+	f := &fetched{resolved: r, plan: plan}
+	p, err := c.fetchPack(ctx, s, f.want(s), dir)
 	f.count(s)
 	f.about(s)
 	s.close()
@@ -47,14 +54,17 @@ func (c *Client) fetchExact(ctx context.Context, r *Resolved, depth int, dir str
 	return f, f.check()
 }
 
-// exactWant asks for the tag where there is one: it is what the server
-// advertises, and it brings the commit.
-func exactWant(s *session, r *Resolved, depth int) wire.Fetch {
-	want := r.Commit
-	if !r.Tag.IsZero() {
-		want = r.Tag
+// want asks for the tag where there is one: it is what the server advertises,
+// and it brings the commit.
+func (f *fetched) want(s *session) wire.Fetch {
+	w := wire.Fetch{Wants: []driver.Hash{f.resolved.Commit}, Depth: s.depth(f.plan.depth)}
+	if t := f.resolved.Tag; !t.IsZero() {
+		w.Wants[0] = t
 	}
-	return wire.Fetch{Wants: []driver.Hash{want}, Depth: s.depth(depth)}
+	if f.plan.filter && s.version == 2 && s.filters() {
+		w.Filter = "blob:none"
+	}
+	return w
 }
 
 func (f *fetched) count(s *session) {
@@ -70,6 +80,9 @@ func (f *fetched) about(s *session) {
 	}
 	if s.depth(1) == 0 {
 		f.note(ShallowUnsupported, "the server has no shallow fetch; the whole history was fetched")
+	}
+	if f.filtered = f.plan.filter && s.version == 2 && s.filters(); f.plan.filter && !f.filtered {
+		f.note(FilterUnsupported, filterNote().Text)
 	}
 }
 
@@ -108,11 +121,12 @@ func (c *Client) fetchRefused(ctx context.Context, f *fetched, dir string, refus
 			}
 			defer s.close()
 			f.resolved = again
-			f.pack, err = c.fetchPack(ctx, s, exactWant(s, again, f.depth), dir)
+			f.pack, err = c.fetchPack(ctx, s, f.want(s), dir)
 			f.count(s)
 			if err != nil {
 				return nil, err
 			}
+			f.about(s)
 			return f, f.check()
 		}
 	}
@@ -126,6 +140,7 @@ var refDepths = []int{1, 50, 500, 5000, 0}
 // or resolved, else all branches, else all tags.
 func (c *Client) fetchByRef(ctx context.Context, f *fetched, dir string, refused error) (*fetched, error) {
 	f.note(ExactFetchRefused, "the server gives out advertised objects only")
+	f.filtered = false
 	stages := []string{"refs/heads/", "refs/tags/"}
 	if f.resolved.Ref != "" {
 		stages = []string{strings.TrimSuffix(f.resolved.Ref, "^{}")}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/internal/object"
-	"github.com/gitops-kit/sdk/git/internal/packfile"
 	"github.com/gitops-kit/sdk/git/internal/redact"
 	"github.com/gitops-kit/sdk/git/internal/worktree"
 )
@@ -45,7 +44,7 @@ func (c *Client) export(ctx context.Context, r *Resolved, open func(tree fs.FS) 
 			return err
 		}
 		start := time.Now()
-		err = s.export(ctx, sink, o)
+		err = s.export(ctx, "", sink, o)
 		s.out.Stats.WriteTime = time.Since(start)
 		c.observe(Event{Kind: "write", Bytes: s.out.Stats.Written, Duration: time.Since(start), Err: err})
 		return err
@@ -53,12 +52,12 @@ func (c *Client) export(ctx context.Context, r *Resolved, open func(tree fs.FS) 
 	return out, err
 }
 
-func (s *snapshot) export(ctx context.Context, sink Sink, o CheckoutOptions) error {
-	w, err := worktree.NewWalker(s.source(s.pack.NewReader()), s.commit.Tree, s.sparse, s.c.opts.Limits.tree())
+func (s *snapshot) export(ctx context.Context, prefix string, sink Sink, o CheckoutOptions) error {
+	w, err := worktree.NewWalker(source{s.db.reader()}, s.commit.Tree, s.sparse, s.c.opts.Limits.tree())
 	if err != nil {
 		return err
 	}
-	x := &exporter{s: s, sink: sink, links: o.Symlinks, r: s.pack.NewReader(), maxLink: s.c.opts.Limits.tree().Fill().LinkTarget}
+	x := &exporter{ctx: ctx, s: s, prefix: prefix, sink: sink, o: o, r: source{s.db.reader()}, maxLink: s.c.opts.Limits.tree().Fill().LinkTarget}
 	defer x.done()
 	var step worktree.Step
 	for {
@@ -73,7 +72,7 @@ func (s *snapshot) export(ctx context.Context, sink Sink, o CheckoutOptions) err
 		case worktree.Leave:
 			continue
 		case worktree.Enter:
-			err = sink(step.Path(), fs.ModeDir|0o755, 0, bytes.NewReader(nil))
+			err = sink(prefix+step.Path(), fs.ModeDir|0o755, 0, bytes.NewReader(nil))
 			if errors.Is(err, fs.SkipDir) {
 				w.Skip()
 				err = nil
@@ -89,22 +88,27 @@ func (s *snapshot) export(ctx context.Context, sink Sink, o CheckoutOptions) err
 
 // exporter hands out single entries.
 type exporter struct {
+	ctx     context.Context //nolint:containedctx // one call's state
 	s       *snapshot
+	prefix  string // path of the submodule, with a slash
 	sink    Sink
-	links   LinkPolicy
-	r       *packfile.Reader
+	o       CheckoutOptions
+	r       source
 	maxLink int64
 	refused []string
 	body    lazyBlob
 }
 
 func (x *exporter) entry(step *worktree.Step) error {
-	e, path := step.Entry, step.Path()
+	e, path := step.Entry, x.prefix+step.Path()
 	switch e.Mode {
 	case object.ModeGitlink:
 		err := x.sink(path, fs.ModeDir|0o755, 0, bytes.NewReader(nil))
 		if errors.Is(err, fs.SkipDir) {
 			return nil
+		}
+		if sub := x.s.subs[step.Path()]; err == nil && sub != nil {
+			return sub.export(x.ctx, path+"/", x.sink, x.o)
 		}
 		return err
 	case object.ModeSymlink:
@@ -114,37 +118,40 @@ func (x *exporter) entry(step *worktree.Step) error {
 	if e.Mode == object.ModeExec {
 		mode = 0o755
 	}
-	i, err := findBlob(x.s.pack, e.Hash)
+	if x.s.lfs != nil {
+		if f := x.s.lfs.files[step.Path()]; f != nil {
+			return x.large(path, mode, f)
+		}
+	}
+	size, err := x.r.BlobSize(e.Hash)
 	if err != nil {
 		return err
 	}
-	size := x.s.pack.ObjectSize(i)
-	x.body = lazyBlob{r: x.r, i: i}
+	x.body = lazyBlob{r: x.r.r, id: e.Hash}
 	if err := x.sink(path, mode, size, &x.body); err != nil {
 		return err
 	}
-	x.s.out.Stats.Files++
-	x.s.out.Stats.Written += x.body.n
+	x.s.root.out.Stats.Files++
+	x.s.root.out.Stats.Written += x.body.n
 	return x.body.close()
 }
 
 func (x *exporter) link(step *worktree.Step) error {
-	switch x.links {
+	switch x.o.Symlinks {
 	case LinksSkip:
 		return nil
 	case LinksFail:
 		return ErrLink
 	}
-	i, err := findBlob(x.s.pack, step.Entry.Hash)
+	size, err := x.r.BlobSize(step.Entry.Hash)
 	if err != nil {
 		return err
 	}
-	size := x.s.pack.ObjectSize(i)
 	if size > x.maxLink || size == 0 {
 		x.refused = append(x.refused, step.Path())
 		return nil
 	}
-	target, err := x.r.Get(i)
+	target, err := x.r.blob(step.Entry.Hash)
 	if err != nil {
 		return err
 	}
@@ -152,28 +159,28 @@ func (x *exporter) link(step *worktree.Step) error {
 		x.refused = append(x.refused, step.Path())
 		return nil
 	}
-	x.s.out.Stats.Files++
-	return x.sink(step.Path(), fs.ModeSymlink|0o777, size, bytes.NewReader(target))
+	x.s.root.out.Stats.Files++
+	return x.sink(x.prefix+step.Path(), fs.ModeSymlink|0o777, size, bytes.NewReader(target))
 }
 
 func (x *exporter) done() {
 	if len(x.refused) > 0 {
-		x.s.out.Notes = append(x.s.out.Notes, linkNote(x.refused))
+		x.s.root.out.Notes = append(x.s.root.out.Notes, linkNote(x.refused))
 	}
 }
 
 // lazyBlob inflates on the first Read.
 type lazyBlob struct {
-	r *packfile.Reader
-	i int
-	n int64
-	b io.ReadCloser
+	r  objectReader
+	id Hash
+	n  int64
+	b  io.ReadCloser
 }
 
 // Read implements io.Reader.
 func (l *lazyBlob) Read(p []byte) (int, error) {
 	if l.b == nil {
-		b, err := l.r.Open(l.i)
+		b, err := l.r.open(l.id)
 		if err != nil {
 			return 0, err
 		}

@@ -74,8 +74,7 @@ func (s *session) filters() bool {
 
 // history is a set of commits, for questions about ancestry and age.
 type history struct {
-	pack *packfile.Pack
-	r    *packfile.Reader
+	r    objectReader
 	max  int64
 	meta int64
 	end  func() error
@@ -100,14 +99,14 @@ func (c *Client) history(ctx context.Context, ids []Hash, depth int) (*history, 
 	if err != nil {
 		return nil, errors.Join(err, remove())
 	}
-	h := &history{pack: p, r: p.NewReader(), max: 1_000_000, meta: c.opts.Limits.meta()}
+	h := &history{r: (&packs{list: []*packfile.Pack{p}}).reader(), max: 1_000_000, meta: c.opts.Limits.meta()}
 	h.end = func() error { return errors.Join(p.Close(), remove()) }
 	return h, nil
 }
 
 func (h *history) close() error { return h.end() }
 
-func (h *history) commit(id Hash) (*object.Commit, error) { return readCommit(h.pack, h.r, id, h.meta) }
+func (h *history) commit(id Hash) (*object.Commit, error) { return readCommit(h.r, id, h.meta) }
 
 // reaches walks from tip. complete says that the walk met every parent.
 func (h *history) reaches(tip, ancestor Hash) (found, complete bool, err error) {
@@ -141,19 +140,19 @@ func (h *history) reaches(tip, ancestor Hash) (found, complete bool, err error) 
 	return false, complete, nil
 }
 
-// readCommit reads and parses a commit of a pack.
-func readCommit(p *packfile.Pack, r *packfile.Reader, id Hash, maxMeta int64) (*object.Commit, error) {
-	i, ok := p.Find(id)
-	if !ok {
-		return nil, fmt.Errorf("commit %s: %w", id, driver.ErrObjectNotFound)
-	}
-	if t := p.Type(i); t != driver.Commit {
-		return nil, fmt.Errorf("%s is a %s: %w", id, t, ErrNotACommit)
-	}
-	if err := limits.Check("git-meta", maxMeta, p.ObjectSize(i)); err != nil {
+// readCommit reads and parses a commit.
+func readCommit(r objectReader, id Hash, maxMeta int64) (*object.Commit, error) {
+	t, size, err := r.stat(id)
+	if err != nil {
 		return nil, err
 	}
-	raw, err := r.Get(i)
+	if t != driver.Commit {
+		return nil, fmt.Errorf("%s is a %s: %w", id, t, ErrNotACommit)
+	}
+	if err := limits.Check("git-meta", maxMeta, size); err != nil {
+		return nil, err
+	}
+	_, raw, err := r.get(id)
 	if err != nil {
 		return nil, err
 	}

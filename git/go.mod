@@ -14,6 +14,7 @@ require (
 	github.com/pjbgf/sha1cd v0.7.0
 	golang.org/x/crypto v0.59.0
 	golang.org/x/net v0.62.0
+	golang.org/x/sync v0.25.0
 	golang.org/x/text v0.44.0
 )
 

@@ -63,7 +63,7 @@ func (l *webLink) transport() (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := webKey{tls: c.opts.TLS, origin: netguard.Origin(c.url), identity: l.cred.identity(), foreign: l.foreign, policy: fmt.Sprint(c.opts.Net.AllowCIDR, c.opts.Net.DenyCIDR, c.http)}
+	k := webKey{tls: c.opts.TLS, origin: netguard.Origin(c.trusted) + " " + netguard.Origin(c.url), identity: l.cred.identity(), foreign: l.foreign, policy: fmt.Sprint(c.opts.Net.AllowCIDR, c.opts.Net.DenyCIDR, c.http)}
 	if p != nil {
 		k.proxy = p.String()
 	}
@@ -73,7 +73,7 @@ func (l *webLink) transport() (*http.Transport, error) {
 			cfg = cfg.Clone()
 			cfg.Certificates, cfg.GetClientCertificate = nil, nil
 		}
-		d := c.dialer(c.url, p)
+		d := c.dialer(c.trusted, p)
 		d.Policy.Proxy, d.Policy.ProxyFromEnvironment = nil, false
 		t := c.http.Transport(d, cfg)
 		if p != nil {

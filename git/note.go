@@ -65,3 +65,9 @@ type Stats struct {
 	PackTime  time.Duration // request, transfer, ids
 	WriteTime time.Duration // walk and files
 }
+
+func (s *Stats) add(o Stats) {
+	s.Requests += o.Requests
+	s.Received += o.Received
+	s.Objects += o.Objects
+}

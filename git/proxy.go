@@ -75,7 +75,7 @@ func (c *Client) dialThrough(ctx context.Context, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	d := c.dialer(c.url, p)
+	d := c.dialer(c.trusted, p)
 	if p == nil {
 		return d.DialContext(ctx, "tcp", address)
 	}

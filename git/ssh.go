@@ -274,6 +274,15 @@ type sshLink struct {
 
 // openSSH starts the service in a new session.
 func (c *Client) openSSH(ctx context.Context, service string, version int) (*sshLink, error) {
+	return c.openSession(ctx, service+" "+quote(sshPath(c.url)), version)
+}
+
+// openCommand starts another command in a new session.
+func (c *Client) openCommand(ctx context.Context, command string) (*sshLink, error) {
+	return c.openSession(ctx, command, 0)
+}
+
+func (c *Client) openSession(ctx context.Context, command string, version int) (*sshLink, error) {
 	cred, err := c.credential(ctx, false)
 	if err != nil {
 		return nil, err
@@ -288,7 +297,7 @@ func (c *Client) openSSH(ctx context.Context, service string, version int) (*ssh
 	if err != nil {
 		return nil, err
 	}
-	key := sshKey{address: address, user: cfg.User, identity: cred.identity(), hosts: c.hosts.digest, policy: fmt.Sprint(c.opts.Net.AllowCIDR, c.opts.Net.DenyCIDR, cfg.HostKeyAlgorithms)}
+	key := sshKey{address: address, user: cfg.User, identity: cred.identity(), hosts: c.hosts.digest, policy: fmt.Sprint(netguard.Origin(c.trusted), c.opts.Net.AllowCIDR, c.opts.Net.DenyCIDR, cfg.HostKeyAlgorithms)}
 	if p != nil {
 		key.proxy = p.String()
 	}
@@ -300,7 +309,7 @@ func (c *Client) openSSH(ctx context.Context, service string, version int) (*ssh
 				return nil, err
 			}
 		}
-		l, err := c.startSession(ctx, slot, conn, service, version)
+		l, err := c.startSession(ctx, slot, conn, command, version)
 		if err == nil {
 			return l, nil
 		}
@@ -360,7 +369,7 @@ func sshError(ctx context.Context, err error, accepted bool) error {
 	return fmt.Errorf("ssh handshake: %w", err)
 }
 
-func (c *Client) startSession(ctx context.Context, slot *sshSlot, conn *sshConn, service string, version int) (*sshLink, error) {
+func (c *Client) startSession(ctx context.Context, slot *sshSlot, conn *sshConn, command string, version int) (*sshLink, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.close() })
 	s, err := conn.client.NewSession()
 	if !stop() && err == nil {
@@ -380,7 +389,7 @@ func (c *Client) startSession(ctx context.Context, slot *sshSlot, conn *sshConn,
 	if version > 0 {
 		_ = s.Setenv("GIT_PROTOCOL", fmt.Sprintf("version=%d", version)) // a refusal decides nothing
 	}
-	if err := s.Start(service + " " + quote(sshPath(c.url))); err != nil {
+	if err := s.Start(command); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("ssh command: %w", err)
 	}

@@ -81,13 +81,13 @@ func (r *Repository) fetchBranch(ctx context.Context, branch string) (Hash, erro
 	}
 	err = r.c.withSnapshot(ctx, res, CheckoutOptions{}, 1, func(s *snapshot) error {
 		for _, id := range s.from.shallow {
-			if _, ok := s.pack.Find(id); ok {
+			if _, ok := s.from.pack.Find(id); ok {
 				if _, _, err := r.store.Get(ctx, id); err != nil { // what we have deeper stays deeper
 					r.shallow[id] = true
 				}
 			}
 		}
-		_, err := r.store.AddPack(ctx, io.NewSectionReader(s.pack.File(), 0, s.pack.Size()), driver.PackOptions{Size: s.pack.Size()})
+		_, err := r.store.AddPack(ctx, io.NewSectionReader(s.from.pack.File(), 0, s.from.pack.Size()), driver.PackOptions{Size: s.from.pack.Size()})
 		res.Commit = s.commit.Hash
 		return err
 	})

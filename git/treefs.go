@@ -17,7 +17,6 @@ import (
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/object"
-	"github.com/gitops-kit/sdk/git/internal/packfile"
 )
 
 // treeFS is a commit's tree as a read-only file system. Links are not followed:
@@ -25,10 +24,10 @@ import (
 type treeFS struct {
 	s  *snapshot
 	mu sync.Mutex
-	r  *packfile.Reader
+	r  source
 }
 
-func newTreeFS(s *snapshot) *treeFS { return &treeFS{s: s, r: s.pack.NewReader()} }
+func newTreeFS(s *snapshot) *treeFS { return &treeFS{s: s, r: source{s.db.reader()}} }
 
 var (
 	_ fs.ReadDirFS  = (*treeFS)(nil)
@@ -58,7 +57,7 @@ func (t *treeFS) find(name string) (object.Entry, error) {
 }
 
 func (t *treeFS) entries(id driver.Hash) ([]object.Entry, error) {
-	raw, err := treeSource{t.s.pack, t.r}.Tree(id)
+	raw, err := t.r.Tree(id)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +83,8 @@ func (t *treeFS) info(e object.Entry, name string) (*treeInfo, error) {
 	default:
 		i.mode = 0o644
 	}
-	n, err := findBlob(t.s.pack, e.Hash)
-	if err == nil {
-		i.size = t.s.pack.ObjectSize(n)
-	}
+	var err error
+	i.size, err = t.r.BlobSize(e.Hash)
 	return i, err
 }
 
@@ -124,11 +121,7 @@ func (t *treeFS) Open(name string) (fs.File, error) {
 }
 
 func (t *treeFS) blob(e object.Entry) ([]byte, error) {
-	i, err := findBlob(t.s.pack, e.Hash)
-	if err != nil {
-		return nil, err
-	}
-	return t.r.Get(i)
+	return t.r.blob(e.Hash)
 }
 
 func (t *treeFS) list(e object.Entry) ([]fs.DirEntry, error) {

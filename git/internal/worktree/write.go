@@ -49,8 +49,8 @@ type Writer struct {
 	Links   LinkPolicy
 	Workers int // zero: the number of processors, at most 4
 	// Replace is asked for each file: a not-nil function writes the content
-	// instead of the blob.
-	Replace func(path string, e object.Entry) func(w io.Writer) error
+	// instead of the blob. Nil: blobs only.
+	Replace func(path string) func(w io.Writer) error
 }
 
 // Report tells what Write did.
@@ -274,7 +274,7 @@ func (s *writing) write(blobs Blobs, dir *os.Root, path string, e object.Entry) 
 	c := &counter{w: f}
 	var fill func(io.Writer) error
 	if s.Replace != nil {
-		fill = s.Replace(path+name, e)
+		fill = s.Replace(path + name)
 	}
 	if fill != nil {
 		err = fill(c)
