@@ -111,6 +111,15 @@ func (s *Server) Pause() {
 	}
 }
 
+// Blackhole stops all traffic of HTTP and SSH without closing anything: clients
+// see half-open connections. Resume ends it.
+func (s *Server) Blackhole() {
+	s.Server.Blackhole()
+	if s.ssh != nil {
+		s.ssh.ln.Freeze()
+	}
+}
+
 // Resume ends an outage.
 func (s *Server) Resume() {
 	s.Server.Resume()
