@@ -96,8 +96,12 @@ func (a *archive) block(b []byte) error {
 	}
 	name := a.hdr.name
 	if err := a.entry(); err != nil {
-		if plain(err) {
+		var named *EntryError
+		if errors.As(err, &named) {
 			return err
+		}
+		if p := (passed{}); errors.As(err, &p) {
+			return p.error
 		}
 		return entryError(a.index, name, err)
 	}
@@ -109,11 +113,6 @@ func (a *archive) block(b []byte) error {
 type passed struct{ error }
 
 func (p passed) Unwrap() error { return p.error }
-
-func plain(err error) bool {
-	var p passed
-	return errors.As(err, &p)
-}
 
 // metadata reads the body of an x, g, L or K header.
 func (a *archive) metadata() error {
@@ -211,10 +210,6 @@ func (a *archive) pass(e *Entry, content *body) error {
 	}
 	if err := a.sink.add(e, content); err != nil {
 		if isContent(err) {
-			return err
-		}
-		var ee *EntryError
-		if errors.As(err, &ee) {
 			return err
 		}
 		return passed{err}

@@ -18,6 +18,7 @@ const maxOpenDirs = 64
 // handle is an open directory. While it has users it stays open.
 type handle struct {
 	root  *os.Root
+	place place
 	path  string
 	users atomic.Int32
 	tick  uint64
@@ -41,6 +42,9 @@ func newDirs(root *os.Root, existing bool, rep *Report) *dirs {
 		open: map[string]*handle{}, made: map[string]struct{}{}}
 }
 
+// close closes a handle without users.
+func (h *handle) close() error { return errors.Join(h.place.close(), h.root.Close()) }
+
 // get returns the directory at path, made if it was not there. The caller
 // releases it.
 func (d *dirs) get(path string) (*handle, error) {
@@ -48,12 +52,18 @@ func (d *dirs) get(path string) (*handle, error) {
 		d.root.users.Add(1)
 		return d.root, nil
 	}
-	d.tick++
 	if h, ok := d.open[path]; ok {
+		d.tick++
 		h.tick = d.tick
 		h.users.Add(1)
 		return h, nil
 	}
+	return d.enter(path)
+}
+
+// enter opens a directory that is not open.
+func (d *dirs) enter(path string) (*handle, error) {
+	d.tick++
 	up, err := d.get(parent(path))
 	if err != nil {
 		return nil, err
@@ -71,12 +81,15 @@ func (d *dirs) get(path string) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &handle{root: root, path: path, tick: d.tick}
-	h.users.Add(1)
-	if err := d.evict(); err != nil {
-		_ = root.Close()
-		return nil, err
+	at, err := openPlace(root)
+	if err == nil {
+		err = d.evict()
 	}
+	if err != nil {
+		return nil, errors.Join(err, at.close(), root.Close())
+	}
+	h := &handle{root: root, place: at, path: path, tick: d.tick}
+	h.users.Add(1)
 	d.open[path] = h
 	return h, nil
 }
@@ -114,7 +127,7 @@ func (d *dirs) evict() error {
 			return nil // all in use: bounded by workers and depth
 		}
 		delete(d.open, oldest.path)
-		if err := oldest.root.Close(); err != nil {
+		if err := oldest.close(); err != nil {
 			return err
 		}
 	}
@@ -124,11 +137,14 @@ func (d *dirs) evict() error {
 func (d *dirs) close() error {
 	var first error
 	for _, h := range d.open {
-		if err := h.root.Close(); err != nil && first == nil {
+		if err := h.close(); err != nil && first == nil {
 			first = err
 		}
 	}
 	d.open = nil
+	if err := d.root.place.close(); err != nil && first == nil {
+		first = err
+	}
 	return first
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/gitops-kit/sdk/untar/internal/deflate"
 	"github.com/klauspost/compress/flate"
 )
 
@@ -41,10 +42,14 @@ type member struct {
 }
 
 var (
-	inPool    = sync.Pool{New: func() any { b := make([]byte, gkMax); return &b }}          //nolint:gochecknoglobals // buffers
-	outPool   = sync.Pool{New: func() any { b := make([]byte, gkMaxData+1); return &b }}    //nolint:gochecknoglobals // buffers
-	flatePool = sync.Pool{New: func() any { return flate.NewReader(bytes.NewReader(nil)) }} //nolint:gochecknoglobals // decoders
+	inPool   = bytesPool(gkMax + deflate.Slack)                            //nolint:gochecknoglobals // buffers
+	outPool  = bytesPool(gkMaxData + deflate.Slack)                        //nolint:gochecknoglobals // buffers
+	decoders = &sync.Pool{New: func() any { return new(deflate.Decoder) }} //nolint:gochecknoglobals // tables
 )
+
+func bytesPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+}
 
 func (g *gunzip) run(s *stream) error {
 	for {
@@ -98,27 +103,19 @@ func (m *member) decode() {
 	if m.bad {
 		return
 	}
-	in := bytes.NewReader(m.in[gkHeader:])
-	fr := flatePool.Get().(io.ReadCloser)
-	defer flatePool.Put(fr)
-	if fr.(flate.Resetter).Reset(in, nil) != nil {
-		m.bad = true
-		return
-	}
+	d := decoders.Get().(*deflate.Decoder)
+	defer decoders.Put(d)
 	out := *outPool.Get().(*[]byte)
-	n, err := readFull(fr, out)
+	n, read, ok := d.Decode(out[:gkMaxData], m.in[gkHeader:])
 	m.out = out[:n]
-	if !errors.Is(err, io.EOF) || in.Len() != 8 {
-		m.bad = true
-		return
-	}
 	tail := m.in[len(m.in)-8:]
-	m.bad = binary.LittleEndian.Uint32(tail) != crc32.ChecksumIEEE(m.out) ||
+	m.bad = !ok || read != len(m.in)-gkLeast ||
+		binary.LittleEndian.Uint32(tail) != crc32.ChecksumIEEE(m.out) ||
 		binary.LittleEndian.Uint32(tail[4:]) != uint32(n)
 }
 
 func (m *member) release() {
-	in := m.in[:gkMax]
+	in := m.in[:cap(m.in)]
 	inPool.Put(&in)
 	m.in = nil
 	if m.out != nil {
@@ -127,7 +124,7 @@ func (m *member) release() {
 }
 
 func releaseOut(b []byte) {
-	b = b[:gkMaxData+1]
+	b = b[:cap(b)]
 	outPool.Put(&b)
 }
 

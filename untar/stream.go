@@ -258,8 +258,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo hands out the content in the pieces in which it arrives, at most
-// 32 KiB each.
+// WriteTo hands out the content in the pieces in which it arrives.
 func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	for b.left > 0 {
 		if err := b.s.fill(); err != nil {
@@ -269,7 +268,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err
 		}
 		p := b.s.cur.buf[b.s.at:]
-		p = p[:min(int64(len(p)), b.left, sourceRead)]
+		p = p[:min(int64(len(p)), b.left)]
 		k, err := w.Write(p)
 		b.s.at += k
 		b.left -= int64(k)

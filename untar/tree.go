@@ -54,12 +54,14 @@ type task struct {
 	size  int
 }
 
-func newTree(d *destination, o Options, rep *Report) *tree {
+func newTree(d *destination, o Options, rep *Report) (*tree, error) {
 	t := &tree{d: d, o: o, rep: rep, links: newLinks(o.Limits), files: map[string]struct{}{}, workers: jobs(o.Jobs)}
 	t.dirs = newDirs(d.root, o.AllowExisting, rep)
 	t.queue = make(chan task, 64)
 	t.budget.init(budgetMax)
-	return t
+	var err error
+	t.dirs.root.place, err = openPlace(d.root)
+	return t, err
 }
 
 func (t *tree) add(e *Entry, b *body) error {
@@ -84,7 +86,7 @@ func (t *tree) add(e *Entry, b *body) error {
 
 // wrap names the entry in an error of the file system.
 func (t *tree) wrap(e *Entry, err error) error {
-	if isContent(err) {
+	if err == nil || isContent(err) {
 		return err
 	}
 	return entryError(t.rep.Files, e.Path, err)
@@ -163,7 +165,7 @@ func (t *tree) write(k *task, b *body) error {
 	if t.o.AllowExisting {
 		name = temporary()
 	}
-	f, err := k.dir.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, k.mode)
+	f, err := k.dir.place.create(name, k.mode)
 	if err != nil {
 		return err
 	}
@@ -173,9 +175,9 @@ func (t *tree) write(k *task, b *body) error {
 		_, err = f.Write((*k.data)[:k.size])
 	}
 	if err == nil && t.o.KeepTimes && !k.time.IsZero() {
-		err = setTime(f, clamp(k.time))
+		err = f.setTime(clamp(k.time))
 	}
-	if cerr := f.Close(); err == nil {
+	if cerr := f.close(); err == nil {
 		err = cerr
 	}
 	if t.o.AllowExisting && err == nil {

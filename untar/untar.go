@@ -131,7 +131,10 @@ func Extract(ctx context.Context, r io.Reader, dir string, o Options) (*Report, 
 	if err != nil {
 		return rep, err
 	}
-	w := newTree(d, o, rep)
+	w, err := newTree(d, o, rep)
+	if err != nil {
+		return rep, d.close(err)
+	}
 	err = run(ctx, r, o, rep, w)
 	if cerr := w.finish(); err == nil {
 		err = cerr

@@ -121,6 +121,8 @@ type loader struct {
 	o     LoadOptions
 	found []Pattern
 	used  int64
+	walk  *Walker // over what was found so far
+	known int
 }
 
 const maxLoadDepth = 1024
@@ -145,16 +147,19 @@ func (l *loader) dir(dir string, depth int) error {
 			}
 		}
 	}
-	prune, err := New(append(append([]Pattern(nil), l.o.Prune...), l.found...), l.o.Options)
-	if err != nil {
-		return err
+	if l.walk == nil || l.known != len(l.found) {
+		m, err := New(append(append([]Pattern(nil), l.o.Prune...), l.found...), l.o.Options)
+		if err != nil {
+			return err
+		}
+		l.walk, l.known = m.Walker(), len(l.found)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() == ".git" {
 			continue
 		}
 		sub := path.Join(dir, e.Name())
-		if prune.Walker().Enter(sub) == Prune {
+		if l.walk.Enter(sub) == Prune {
 			continue
 		}
 		if err := l.dir(sub, depth+1); err != nil {

@@ -42,7 +42,12 @@ type child struct {
 
 // dir adds the content of a directory; path is "" or ends in a slash.
 func (p *packer) dir(d *os.Root, path string) error {
-	children, err := list(d)
+	at, err := openPlace(d)
+	if err != nil {
+		return entryError(path, err)
+	}
+	defer at.close()
+	children, err := at.list()
 	if err != nil {
 		return entryError(path, err)
 	}
@@ -54,7 +59,7 @@ func (p *packer) dir(d *os.Root, path string) error {
 		if c.typ.IsDir() {
 			err = p.sub(d, path, c.key[:len(c.key)-1])
 		} else {
-			err = p.leaf(d, path, c)
+			err = p.leaf(at, path, c)
 		}
 		if err != nil {
 			return err
@@ -64,13 +69,8 @@ func (p *packer) dir(d *os.Root, path string) error {
 }
 
 // list reads a directory in the order of the archive.
-func list(d *os.Root) ([]child, error) {
-	f, err := d.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	entries, err := f.ReadDir(-1)
+func (p place) list() ([]child, error) {
+	entries, err := p.dir.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +116,11 @@ func (p *packer) sub(d *os.Root, path, name string) error {
 	return p.dir(sub, path+name+"/")
 }
 
-func (p *packer) leaf(d *os.Root, path string, c child) error {
+func (p *packer) leaf(d place, path string, c child) error {
 	if !c.typ.IsRegular() {
 		return p.t.Add(path+c.key, c.typ, 0, nil)
 	}
-	p.file = reader{packer: p, dir: d, path: path + c.key, name: c.key}
+	p.file = reader{packer: p, dir: d, name: c.key}
 	defer p.file.close()
 	return p.t.addLazy(path+c.key, &p.file)
 }
@@ -128,44 +128,33 @@ func (p *packer) leaf(d *os.Root, path string, c child) error {
 // reader opens a file when it is known to be kept.
 type reader struct {
 	*packer
-	dir        *os.Root
-	path, name string
-	f          *os.File
-}
-
-// open opens the file without following a link and returns what it is.
-func (r *reader) open() (fs.FileInfo, error) {
-	before, err := r.dir.Lstat(r.name)
-	if err != nil {
-		return nil, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: no regular file any more", ErrChanged)
-	}
-	if r.f, err = r.dir.OpenFile(r.name, os.O_RDONLY|openFlags, 0); err != nil {
-		return nil, err
-	}
-	now, err := r.f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !os.SameFile(before, now) {
-		return nil, fmt.Errorf("%w: replaced", ErrChanged)
-	}
-	return now, nil
+	dir    place
+	name   string
+	f      opened
+	opened bool
 }
 
 func (r *reader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.f.Read(p)
+	return r.f.read(p)
 }
 
 func (r *reader) close() {
-	if r.f != nil {
-		_ = r.f.Close()
+	if r.opened {
+		r.f.close()
 	}
+}
+
+// open opens the file without following a link.
+func (r *reader) open() (mode fs.FileMode, size int64, err error) {
+	r.f, mode, size, err = r.dir.open(r.name)
+	r.opened = err == nil
+	if r.opened && !mode.IsRegular() {
+		err = fmt.Errorf("%w: no regular file any more", ErrChanged)
+	}
+	return mode, size, err
 }
 
 // addLazy is Add for a regular file that is opened only if it is kept.
@@ -193,9 +182,9 @@ func (t *Writer) lazily(path string, r *reader) error {
 	if t.walker != nil && !t.walker.File(path) || t.o.Skip != nil && t.o.Skip(path, false) {
 		return nil
 	}
-	info, err := r.open()
+	mode, size, err := r.open()
 	if err != nil {
 		return err
 	}
-	return t.file(path, info.Mode(), info.Size(), r)
+	return t.file(path, mode, size, r)
 }

@@ -225,40 +225,36 @@ func (t *Writer) file(path string, mode fs.FileMode, size int64, r io.Reader) er
 	return err
 }
 
-// content copies exactly size bytes straight into the blocks.
+// content copies exactly size bytes straight into the blocks. Where there is
+// room it asks for one byte more, so that a file that did not change is read
+// by one call.
 func (t *Writer) content(size int64, r io.Reader) error {
-	for left := size; left > 0; {
-		room := t.b.room()
-		n, err := r.Read(room[:min(int64(len(room)), left)])
-		t.b.wrote(n)
-		left -= int64(n)
-		if left == 0 {
-			break
-		}
-		if errors.Is(err, io.EOF) {
-			return ErrChanged
-		}
-		if err != nil {
-			return err
-		}
-		if t.b.failed.Load() {
-			return t.b.err
-		}
-	}
-	if r == nil {
+	if r == nil && size == 0 {
 		return nil
 	}
-	// One byte more would be a file that grew.
-	var one [1]byte
-	for {
-		n, err := r.Read(one[:])
-		switch {
-		case n > 0:
+	for left := size; ; {
+		room := t.b.room()
+		p := room[:min(int64(len(room)), left+1)]
+		n, err := r.Read(p)
+		if int64(n) > left {
 			return ErrChanged
+		}
+		t.b.wrote(n)
+		left -= int64(n)
+		switch {
 		case errors.Is(err, io.EOF):
+			if left > 0 {
+				return ErrChanged
+			}
 			return nil
 		case err != nil:
 			return err
+		case left == 0 && n < len(p) && n > 0:
+			if f, ok := r.(*reader); ok && f.opened {
+				return nil // a short read of a regular file is its end
+			}
+		case t.b.failed.Load():
+			return t.b.err
 		}
 	}
 }

@@ -36,10 +36,10 @@ const (
 	hash3Bits = 12
 	far3      = 4096 // a match of three bytes further away costs more than three literals
 
-	chainDepth = 96  // candidates looked at for one position
-	goodLength = 16  // a match this long quarters the search at the next position
-	niceLength = 130 // a match this long is taken at once
-	lazyLength = 32  // a match this long is not improved upon
+	chainDepth = 16 // candidates looked at for one position
+	goodLength = 8  // a match this long quarters the search at the next position
+	niceLength = 64 // a match this long is taken at once
+	lazyLength = 16 // a match this long is not improved upon
 
 	maxBlockTokens = 32768
 )
@@ -120,46 +120,57 @@ func (e *Encoder) begin() {
 // insert enters position i into the tables and returns the former heads.
 func (e *Encoder) insert(src []byte, i int) (at4, at3 int32) {
 	v := load32(src, i)
-	h4, h3 := hash4(v), hash3(v)
-	at4, at3 = e.head4[h4], e.head3[h3]
+	p4, p3 := &e.head4[hash4(v)], &e.head3[hash3(v)]
+	at4, at3 = *p4, *p3
 	e.prev[i&windowMask] = at4
-	e.head4[h4] = int32(i)
-	e.head3[h3] = int32(i)
+	*p4, *p3 = int32(i), int32(i)
 	return at4, at3
 }
 
-// longest searches the chain from at4 for a match at i longer than best.
-func (e *Encoder) longest(src []byte, i int, at4, at3 int32, best, depth int) (length, dist int) {
+// enter is insert for a position at which no match is wanted.
+func (e *Encoder) enter(src []byte, i int) {
+	v := load32(src, i)
+	p4 := &e.head4[hash4(v)]
+	e.prev[i&windowMask] = *p4
+	*p4 = int32(i)
+	e.head3[hash3(v)] = int32(i)
+}
+
+// longest searches the chain from at for a match at i longer than best,
+// which is at least 3. A length of 0 means none.
+func (e *Encoder) longest(src []byte, i int, at int32, best, depth int) (length, dist int) {
 	limit := min(maxMatch, len(src)-i)
-	length = best
-	lowest := int32(i - windowSize)
-	if length < minMatch && at3 >= 0 && i-int(at3) <= far3 && load32(src, int(at3))<<8 == load32(src, i)<<8 {
-		length, dist = extend(src, int(at3), i, limit), i-int(at3)
-		if length >= niceLength || length >= limit {
-			return length, dist
-		}
+	if best >= limit {
+		return 0, 0
 	}
-	first := load32(src, i)
-	for at := at4; at >= 0 && at > lowest && depth > 0; depth-- {
-		p := int(at)
-		if length < limit && src[p+length] == src[i+length] && load32(src, p) == first {
-			if n := extend(src, p, i, limit); n > length {
-				length, dist = n, i-p
+	lowest := int32(max(i-windowSize, -1))
+	end := load32(src, i+best-3) // a longer match has these four bytes, too
+	for at > lowest {
+		if p := int(at); load32(src, p+best-3) == end {
+			if n := extend(src, p, i, limit); n > best {
+				best, length, dist = n, n, i-p
 				if n >= niceLength || n >= limit {
 					break
 				}
+				end = load32(src, i+best-3)
 			}
 		}
-		next := e.prev[p&windowMask]
-		if next >= at {
+		depth--
+		next := e.prev[at&windowMask]
+		if depth == 0 || next >= at {
 			break
 		}
 		at = next
 	}
-	if dist == 0 {
-		return 0, 0
-	}
 	return length, dist
+}
+
+// short looks for a match of three bytes or more at the one near candidate.
+func short(src []byte, i int, at int32) (length, dist int) {
+	if d := i - int(at); at >= 0 && d <= far3 && (load32(src, int(at))^load32(src, i))<<8 == 0 {
+		return extend(src, int(at), i, min(maxMatch, len(src)-i)), d
+	}
+	return 0, 0
 }
 
 // lazy takes a match only if the next position has no better one.
@@ -168,6 +179,7 @@ func (e *Encoder) lazy(src []byte) {
 	start := 0          // first byte of the open block
 	end := len(src) - 4 // last position with four bytes
 	heldLen, heldDist := 0, 0
+	misses := 0
 	i := 0
 	for i <= end {
 		at4, at3 := e.insert(src, i)
@@ -177,34 +189,39 @@ func (e *Encoder) lazy(src []byte) {
 			if heldLen >= goodLength {
 				depth >>= 2
 			}
-			length, dist = e.longest(src, i, at4, at3, max(heldLen, minMatch-1), depth)
+			if length, dist = e.longest(src, i, at4, max(heldLen, minMatch), depth); length == 0 && heldLen == 0 {
+				length, dist = short(src, i, at3)
+			}
 		}
 		switch {
-		case heldLen >= minMatch && length <= heldLen: // the held match, which began at i-1, wins
+		case heldLen > 0 && length <= heldLen: // the held match, which began at i-1, wins
 			e.match(heldLen, heldDist)
 			stop := i - 1 + heldLen
-			for i++; i < stop; i++ {
-				if i <= end {
-					e.insert(src, i)
-				}
+			for i++; i < min(stop, end+1); i++ {
+				e.enter(src, i)
 			}
-			heldLen = 0
+			i = stop
+			heldLen, misses = 0, 0
 			start = e.maybeFlush(src, start, i)
 			continue
-		case heldLen >= minMatch:
+		case heldLen > 0:
 			e.literal(src[i-1])
 		}
-		if length >= minMatch {
+		if length > 0 {
 			heldLen, heldDist = length, dist
 			i++
 			continue
 		}
 		heldLen = 0
-		e.literal(src[i])
-		i++
+		// The longer nothing matched, the more bytes go unsearched.
+		for step := 1 + misses>>8; step > 0 && i < len(src); step-- {
+			e.literal(src[i])
+			i++
+		}
+		misses++
 		start = e.maybeFlush(src, start, i)
 	}
-	if heldLen >= minMatch {
+	if heldLen > 0 {
 		e.match(heldLen, heldDist)
 		i += heldLen - 1
 	}

@@ -116,3 +116,84 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
+
+// decode runs the decoder over b with room for limit bytes.
+func decode(d *deflate.Decoder, b []byte, limit int) ([]byte, int, bool) {
+	src := append(make([]byte, 0, len(b)+deflate.Slack), b...)
+	dst := make([]byte, limit, limit+deflate.Slack)
+	w, r, ok := d.Decode(dst, src)
+	return dst[:w], r, ok
+}
+
+func TestDecode(t *testing.T) {
+	var e deflate.Encoder
+	var d deflate.Decoder
+	for name, in := range inputs() {
+		for _, level := range []deflate.Level{deflate.Default, deflate.Fast, deflate.Store} {
+			b := e.Encode(nil, in, level)
+			if got, n, ok := decode(&d, append(b, 1, 2, 3), len(in)); !ok || n != len(b) || !bytes.Equal(got, in) {
+				t.Fatalf("%s level %d: ok=%t, read %d of %d", name, level, ok, n, len(b))
+			}
+			if _, _, ok := decode(&d, b, max(len(in)-1, 0)); ok && len(in) > 0 {
+				t.Fatalf("%s level %d: more than there is room for", name, level)
+			}
+			for cut := range min(len(b), 100) {
+				if got, _, ok := decode(&d, b[:len(b)-1-cut], len(in)); ok && len(in) > 0 {
+					t.Fatalf("%s level %d: accepted without the last %d bytes: %d", name, level, cut+1, len(got))
+				}
+			}
+		}
+		for level := 0; level <= 9; level++ {
+			var std bytes.Buffer
+			w, _ := flate.NewWriter(&std, level)
+			_, _ = w.Write(in)
+			_ = w.Close()
+			if got, _, ok := decode(&d, std.Bytes(), len(in)); ok && !bytes.Equal(got, in) {
+				t.Fatalf("%s compress/flate %d: different", name, level)
+			} else if !ok && len(in) > 300 {
+				t.Errorf("%s compress/flate %d: refused", name, level)
+			}
+		}
+	}
+}
+
+// FuzzDecode: what is accepted is what compress/flate makes of it.
+func FuzzDecode(f *testing.F) {
+	var e deflate.Encoder
+	for _, in := range inputs() {
+		f.Add(e.Encode(nil, in[:min(len(in), 3000)], deflate.Default))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var d deflate.Decoder
+		got, n, ok := decode(&d, b, 1<<20)
+		if !ok {
+			return
+		}
+		r := bytes.NewReader(b)
+		want, err := io.ReadAll(flate.NewReader(r))
+		if err != nil || !bytes.Equal(got, want) || n != len(b)-r.Len() {
+			t.Fatalf("accepted %d bytes from %d; compress/flate: %v, %d bytes from %d", len(got), n, err, len(want), len(b)-r.Len())
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	var e deflate.Encoder
+	in := inputs()["text"]
+	src := e.Encode(nil, in, deflate.Default)
+	src = append(make([]byte, 0, len(src)+deflate.Slack), src...)
+	dst := make([]byte, len(in), len(in)+deflate.Slack)
+	b.Run("ours", func(b *testing.B) {
+		var d deflate.Decoder
+		b.SetBytes(int64(len(in)))
+		for b.Loop() {
+			d.Decode(dst, src)
+		}
+	})
+	b.Run("std", func(b *testing.B) {
+		b.SetBytes(int64(len(in)))
+		for b.Loop() {
+			_, _ = io.ReadFull(flate.NewReader(bytes.NewReader(src)), dst)
+		}
+	})
+}
