@@ -28,6 +28,7 @@ require (
 	github.com/evanphx/json-patch/v5 v5.9.11 // indirect
 	github.com/fsnotify/fsnotify v1.9.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.1 // indirect
+	github.com/gitops-kit/sdk/testserver v0.1.0
 	github.com/go-openapi/jsonpointer v1.0.0 // indirect
 	github.com/go-openapi/jsonreference v1.0.0 // indirect
 	github.com/go-openapi/swag v0.27.1 // indirect
@@ -79,3 +80,5 @@ require (
 )
 
 replace github.com/gitops-kit/sdk/apis/meta => ../apis/meta
+
+replace github.com/gitops-kit/sdk/testserver => ../testserver
