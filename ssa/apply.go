@@ -110,6 +110,9 @@ func (a *applier) start() {
 		}
 		out := &a.res.Outcomes[i]
 		*out = Outcome{ID: e.ID, Version: e.Version, UID: x.liveUID, ResourceVersion: x.liveRV, Action: ActionNotAttempted, Why: e.Why, exists: x.existed, isStatus: x.r.HasStatus}
+		if x.desired != nil && e.ID.Kind == "Job" {
+			out.vanishes = nestedMap(x.desired.Object, "spec")["ttlSecondsAfterFinished"] != nil
+		}
 		if e.Decision == DecisionBlocked {
 			out.blocked, out.Err = true, e.Err
 		}

@@ -50,6 +50,9 @@ var (
 // LimitError reports which limit an input exceeded.
 type LimitError = limits.LimitError
 
+// errKindGone: the server served the kind before and does not any more.
+var errKindGone = errors.New("the resource is gone")
+
 const (
 	reasonFailed    = "ReconciliationFailed"
 	reasonHealth    = "HealthCheckFailed"

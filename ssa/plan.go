@@ -85,8 +85,8 @@ type work struct {
 	r        Resource
 	live     *liveObject
 	asked    *liveObject // as first read, for Explain
-	existed  bool   // live was found
-	liveUID  string // kept when live is dropped
+	existed  bool        // live was found
+	liveUID  string      // kept when live is dropped
 	liveRV   string
 	ignore   []pointer
 	result   *unstructured.Unstructured // the server's dry-run

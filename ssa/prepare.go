@@ -5,6 +5,7 @@ package ssa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -214,6 +215,26 @@ func (pl *planner) readLive(ctx context.Context) {
 		}})
 	}
 	pl.m.read(ctx, want, &pl.count)
+	pl.reread(ctx)
+}
+
+// reread looks up again the kinds that turned out not to be served any more
+// although they were known.
+func (pl *planner) reread(ctx context.Context) {
+	for i := range pl.p.Entries {
+		e := &pl.p.Entries[i]
+		if e.Why != WhyLiveUnreadable || !errors.Is(e.Err, errKindGone) {
+			continue
+		}
+		e.Decision, e.Why, e.Err = "", "", nil
+		r, err := pl.m.c.Resource(ctx, e.x.desired.GroupVersionKind())
+		pl.resolved(e, r, err)
+		if e.x.pending {
+			pl.count.get.Add(1)
+			l, err := pl.m.get(ctx, r, e.ID.Namespace, e.ID.Name)
+			pl.judge(ctx, e, l, err)
+		}
+	}
 }
 
 // deferrals finds what can be decided only after something else of the set

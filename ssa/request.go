@@ -277,7 +277,7 @@ func statusError(rep *reply, r request) error {
 		return &apierrors.StatusError{ErrStatus: st}
 	}
 	if rep.status == http.StatusNotFound && r.verb != "discovery" {
-		return fmt.Errorf("%w: the resource is gone: %w", ErrDiscovery, apierrors.NewGenericServerResponse(rep.status, strings.ToLower(r.method), r.resource.GVR.GroupResource(), "", "", 0, true))
+		return fmt.Errorf("%w: %w: %w", ErrDiscovery, errKindGone, apierrors.NewGenericServerResponse(rep.status, strings.ToLower(r.method), r.resource.GVR.GroupResource(), "", "", 0, true))
 	}
 	text := strings.TrimSpace(string(rep.body[:min(len(rep.body), maxErrorText)]))
 	return apierrors.NewGenericServerResponse(rep.status, strings.ToLower(r.method), r.resource.GVR.GroupResource(), "", text, 0, true)

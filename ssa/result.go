@@ -41,6 +41,7 @@ type Outcome struct {
 	exists   bool // the object exists, or may
 	changed  bool // created or configured in this run
 	blocked  bool
+	vanishes bool              // a Job that removes itself
 	isStatus bool              // its kind has a status subresource
 	writers  map[string]string // by path of a change: who wrote it last
 }
@@ -113,7 +114,7 @@ func (r *Result) Targets() []Target {
 	for i := range r.Outcomes {
 		switch o := &r.Outcomes[i]; o.Action {
 		case ActionCreated, ActionConfigured, ActionUnchanged:
-			out = append(out, Target{ID: o.ID, Version: o.Version, UID: o.UID, Changed: o.changed})
+			out = append(out, Target{ID: o.ID, Version: o.Version, UID: o.UID, Changed: o.changed, vanishes: o.vanishes})
 		case ActionDeleted, ActionSkipped, ActionFailed, ActionUnknown, ActionNotAttempted:
 		}
 	}

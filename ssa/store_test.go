@@ -1,0 +1,122 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ssa_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/gitops-kit/sdk/ssa"
+	"github.com/gitops-kit/sdk/ssa/inventory"
+	"github.com/gitops-kit/sdk/ssa/ssatest"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// chunks returns the stored chunks of an owner.
+func (e *env) chunks(uid string) []*unstructured.Unstructured {
+	e.t.Helper()
+	var out []*unstructured.Unstructured
+	for u, err := range e.cluster.List(e.t.Context(), e.resource("", "v1", "Secret"), ssa.ListOptions{Namespace: e.ns, LabelSelector: "gitops-kit.github.io/owner-uid=" + uid}) {
+		e.g.Expect(err).NotTo(HaveOccurred())
+		if typ, _ := u.Object["type"].(string); typ == "gitops-kit.github.io/inventory.v2" {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func (e *env) remove(u *unstructured.Unstructured) {
+	e.t.Helper()
+	_, err := e.cluster.Send(e.t.Context(), ssa.Write{Verb: ssa.VerbDelete, Resource: e.resource("", "v1", u.GetKind()), Namespace: e.ns, Name: u.GetName()})
+	e.g.Expect(err).NotTo(HaveOccurred())
+}
+
+// SSA-95
+func TestSecretStoreConforms(t *testing.T) {
+	e := newEnv(t, ssa.Options{})
+	n := 0
+	uids := map[inventory.Store]string{}
+	open := func(t testing.TB, uid string) inventory.Store {
+		t.Helper()
+		s, err := ssa.NewSecretStore(e.cluster, ssa.SecretStoreOptions{Namespace: e.ns, UID: uid, ManagedBy: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		uids[s] = uid
+		return s
+	}
+	ssatest.RunStore(t, ssatest.StoreHarness{
+		New:    func(t testing.TB) inventory.Store { t.Helper(); n++; return open(t, fmt.Sprintf("uid-%d", n)) },
+		Reopen: func(t testing.TB, s inventory.Store) inventory.Store { t.Helper(); return open(t, uids[s]) },
+		Corrupt: func(t testing.TB, s inventory.Store, way int) bool {
+			t.Helper()
+			chunk := e.chunks(uids[s])[0]
+			switch way {
+			case 0: // lost
+				e.remove(chunk)
+			case 1: // other bytes
+				e.remove(chunk)
+				other := chunk.DeepCopy()
+				other.SetResourceVersion("")
+				other.SetUID("")
+				other.SetManagedFields(nil)
+				_ = unstructured.SetNestedField(other.Object, base64.StdEncoding.EncodeToString([]byte("garbage")), "data", "entries")
+				e.createAs("vandal", other)
+			default:
+				return false
+			}
+			return true
+		},
+	})
+}
+
+// SSA-92, SSA-94: 50,000 ids, no stored object above 900 KiB, nothing left over.
+func TestSecretStoreLarge(t *testing.T) {
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	s, err := ssa.NewSecretStore(e.cluster, ssa.SecretStoreOptions{Namespace: e.ns, UID: "big"})
+	g.Expect(err).NotTo(HaveOccurred())
+	var set inventory.Set
+	for i := range 50_000 {
+		set.Add(inventory.Item{ID: inventory.ID{Namespace: e.ns, Name: fmt.Sprintf("object-%x-%d", i*2654435761, i), Kind: "ConfigMap"}, Version: "v1"})
+	}
+	v, err := s.Save(t.Context(), set, "")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, c := range e.chunks("big") {
+		data, _, _ := unstructured.NestedString(c.Object, "data", "entries")
+		g.Expect(base64.StdEncoding.DecodedLen(len(data))).To(BeNumerically("<=", 900<<10))
+		g.Expect(c.Object["immutable"]).To(BeTrue())
+	}
+	got, v2, err := s.Load(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(v2).To(Equal(v))
+	g.Expect(got.Equal(set)).To(BeTrue())
+	_, err = s.Save(t.Context(), inventory.Set{}, v)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(e.chunks("big")).To(HaveLen(1))
+	n, err := s.Sweep(t.Context(), false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(n).To(BeZero())
+	n, err = s.Sweep(t.Context(), true)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(n).To(Equal(2))
+	_, err = ssa.NewSecretStore(e.cluster, ssa.SecretStoreOptions{Namespace: e.ns})
+	g.Expect(errors.Is(err, ssa.ErrInvalidObject)).To(BeTrue())
+}
+
+// SSA-93: when the inventory cannot be stored, nothing is written.
+func TestInventoryFailureStopsTheApply(t *testing.T) {
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	store := inventory.StoreFuncs{SaveFunc: func(ctxT, inventory.Set, string) (string, error) { return "", errInjected }}
+	p := e.plan(e.objects(shop), ssa.PlanOptions{})
+	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{Ledger: inventory.NewLedger(store)})
+	g.Expect(errors.Is(err, ssa.ErrInventory)).To(BeTrue())
+	g.Expect(errors.Is(err, errInjected)).To(BeTrue())
+	g.Expect(r.Count(ssa.ActionNotAttempted)).To(Equal(4))
+	g.Expect(e.rec.Writes()).To(BeZero())
+}
