@@ -51,9 +51,10 @@ modules: ## Rewrite go.work, sibling requires and replaces, shared copies
 modules-check:
 	go -C tools run ./modsync -check
 
-generate: bin/controller-gen ## Regenerate deepcopy, CRDs and deps.txt
+generate: bin/controller-gen ## Regenerate deepcopy, CRDs, deps.txt and the snippets of pages
 	@tools/generate.sh
 	go -C tools run ./deps -write
+	go -C tools run ./snippets -write
 
 generate-check: generate clean-tree
 

@@ -42,6 +42,7 @@ var load = sync.OnceValues(func() (tree, error) {
 	if t.folders, err = repo.GoMods(root); err != nil {
 		return t, err
 	}
+	t.folders = slices.DeleteFunc(t.folders, func(f string) bool { return strings.Contains(f, "/testdata/") })
 	names, err := repo.Files(root, ".go")
 	if err != nil {
 		return t, err
