@@ -107,6 +107,7 @@ func bareWorld(t *testing.T) *world {
 	w.Client, err = client.New(w.cluster.Config(), client.Options{Scheme: testScheme(g)})
 	g.Expect(err).NotTo(HaveOccurred())
 	w.ns = w.cluster.Namespace(t)
+	w.watchStatus()
 	return w
 }
 

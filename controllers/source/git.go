@@ -182,19 +182,19 @@ func (x *gitRun) resolve(ctx context.Context, o *v1.GitRepository) (next reconci
 }
 
 // fetch transfers one commit and verifies it before anything of it is used.
+// Without includes it goes straight into the artifact, else into a directory.
 func (x *gitRun) fetch(ctx context.Context, o *v1.GitRepository) (next reconcile.Result, err error) {
-	if x.tree, err = os.MkdirTemp("", "gitrepository-"); err != nil {
-		return next, x.fail(ctx, o, StepStorage, err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, timeoutOf(o))
 	defer cancel()
-	x.checkout, err = x.client.Checkout(ctx, x.resolved, x.treeDir(), git.CheckoutOptions{
-		Sparse:   x.inputs.Sparse,
-		Verify:   x.access.policy,
-		Symlinks: git.LinksSkip,
-	})
+	step := StepFetch
+	if len(x.includes) == 0 {
+		step, err = x.export(ctx, o)
+	}
+	if len(x.includes) > 0 || errors.Is(err, errMoved) {
+		step, err = x.checkOut(ctx, o)
+	}
 	if err != nil {
-		return next, x.fail(ctx, o, StepFetch, err)
+		return next, x.fail(ctx, o, step, err)
 	}
 	conditions.Delete(o, v1.FetchFailedCondition)
 	x.recordVerdict(ctx, o)
@@ -204,20 +204,12 @@ func (x *gitRun) fetch(ctx context.Context, o *v1.GitRepository) (next reconcile
 
 // pack stores the tree and hands the new artifact to the status.
 func (x *gitRun) pack(ctx context.Context, o *v1.GitRepository) (next reconcile.Result, err error) {
-	revision := x.checkout.Revision.String()
-	root, err := os.OpenRoot(x.treeDir())
-	if err != nil {
-		return next, x.fail(ctx, o, StepStore, err)
+	if x.made == nil {
+		if x.made, err = x.packTree(ctx, o); err != nil {
+			return next, x.fail(ctx, o, StepStore, err)
+		}
 	}
-	defer root.Close()
-	opts, err := packOptions(o, root, x.flags.IgnoreSemantics)
-	if err == nil {
-		key := keyOf(gitKind, o, x.checkout.Revision.Hash.String()+".tar.gz")
-		x.made, err = x.store.Pack(ctx, key, revision, root, opts)
-	}
-	if err != nil {
-		return next, x.fail(ctx, o, StepStore, err)
-	}
+	revision := x.made.Revision
 	o.Status.Artifact = x.made
 	x.inputs.Record(o)
 	conditions.Delete(o, v1.StorageOperationFailedCondition, v1.ArtifactOutdatedCondition, v1.IncludeUnavailableCondition)

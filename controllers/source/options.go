@@ -6,7 +6,7 @@ package source
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -16,7 +16,6 @@ import (
 
 	apimeta "github.com/gitops-kit/sdk/apis/meta"
 	v1 "github.com/gitops-kit/sdk/apis/source/v1"
-	"github.com/gitops-kit/sdk/artifact"
 	"github.com/gitops-kit/sdk/git"
 	"github.com/gitops-kit/sdk/runtime/reconcile"
 	"github.com/gitops-kit/sdk/untar/ignore"
@@ -32,9 +31,6 @@ func Validate(o *v1.GitRepository, enabled func(string) bool, allowHTTP bool) er
 	}
 	if !allowHTTP && strings.HasPrefix(strings.ToLower(o.Spec.URL), "http://") {
 		return refuse(apimeta.InsecureConnectionsDisallowedReason, "Use of insecure HTTP connections isn't allowed for this controller")
-	}
-	if o.Spec.RecurseSubmodules {
-		return refuse(apimeta.FeatureGateDisabledReason, "spec.recurseSubmodules is not served by this installation")
 	}
 	switch o.Spec.Provider {
 	case "", v1.GitProviderGeneric:
@@ -88,14 +84,14 @@ func (f *Flags) gitLimits() git.Limits {
 	}
 }
 
-// packOptions builds the exclusions of an artifact: version control files
+// exclusions builds the matcher of what an artifact leaves out: version control files
 // always, the defaults unless somebody says otherwise, .sourceignore files
 // scoped to their directory, and spec.ignore last.
-func packOptions(o *v1.GitRepository, root *os.Root, semantics string) (artifact.PackOptions, error) {
+func exclusions(o *v1.GitRepository, tree fs.FS, semantics string) (*ignore.Matcher, error) {
 	rules := ignore.Options{ReincludeBelow: semantics != "git"}
-	files, err := ignore.Load(root.FS(), ignore.LoadOptions{Prune: ignore.VCS(), Options: rules})
+	files, err := ignore.Load(tree, ignore.LoadOptions{Prune: ignore.VCS(), Options: rules})
 	if err != nil {
-		return artifact.PackOptions{}, err
+		return nil, err
 	}
 	patterns := ignore.VCS()
 	if len(files) == 0 && o.Spec.Ignore == nil {
@@ -105,12 +101,11 @@ func packOptions(o *v1.GitRepository, root *os.Root, semantics string) (artifact
 	if o.Spec.Ignore != nil {
 		own, err := ignore.Parse(strings.NewReader(*o.Spec.Ignore), "", ignore.Options{File: "spec.ignore"})
 		if err != nil {
-			return artifact.PackOptions{}, fmt.Errorf("spec.ignore: %w", err)
+			return nil, fmt.Errorf("spec.ignore: %w", err)
 		}
 		patterns = append(patterns, own...)
 	}
-	m, err := ignore.New(patterns, rules)
-	return artifact.PackOptions{Ignore: m}, err
+	return ignore.New(patterns, rules)
 }
 
 // treeDir is where the checkout goes.
