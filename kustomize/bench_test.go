@@ -72,8 +72,10 @@ func benchmark(b *testing.B, n int, o kustomize.Options) {
 	}
 }
 
-func BenchmarkOne(b *testing.B)      { benchmark(b, 1, kustomize.Options{}) }
-func BenchmarkThousand(b *testing.B) { benchmark(b, 1000, kustomize.Options{Engine: kustomize.Indexed}) }
+func BenchmarkOne(b *testing.B) { benchmark(b, 1, kustomize.Options{}) }
+func BenchmarkThousand(b *testing.B) {
+	benchmark(b, 1000, kustomize.Options{Engine: kustomize.Indexed})
+}
 func BenchmarkSubstituted(b *testing.B) {
 	benchmark(b, 1000, kustomize.Options{
 		Engine:     kustomize.Indexed,

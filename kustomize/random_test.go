@@ -25,7 +25,9 @@ func newRandomTree(seed uint64) *randomTree {
 
 func (r *randomTree) pick(list ...string) string { return list[r.IntN(len(list))] }
 func (r *randomTree) chance(n int) bool          { return r.IntN(n) == 0 }
-func (r *randomTree) name() string               { return r.pick("app", "web", "db", "app-db", "default", "x1", "cache", "api") }
+func (r *randomTree) name() string {
+	return r.pick("app", "web", "db", "app-db", "default", "x1", "cache", "api")
+}
 
 func (r *randomTree) put(name, text string) {
 	r.files[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
