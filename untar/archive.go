@@ -18,8 +18,9 @@ type archive struct {
 	sink sink
 
 	seen   map[string]Type // every path, parents included
-	index  int             // entries so far
-	dir    string          // parent of the last entry, checked
+	links  *links
+	index  int    // entries so far
+	dir    string // parent of the last entry, checked
 	prefix string
 	hdr    header
 	meta   meta
@@ -56,6 +57,9 @@ func (a *archive) read() error {
 	}
 	if !a.meta.empty() {
 		return invalid("metadata without an entry")
+	}
+	if err := a.links.check(); err != nil {
+		return err
 	}
 	return a.sink.end()
 }
@@ -200,6 +204,7 @@ func (a *archive) pass(e *Entry, content *body) error {
 		if err := checkTarget(e); err != nil {
 			return err
 		}
+		a.links.add(e)
 	case e.Type == Link:
 		a.rep.skip(full)
 		return nil

@@ -29,7 +29,7 @@ type destination struct {
 
 // openDestination checks dir and opens the directory to write into. Only the
 // parent's path is followed.
-func openDestination(dir string, existing bool) (d *destination, err error) {
+func openDestination(dir string, existing bool) (*destination, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("extract: %w", fs.ErrInvalid)
 	}
@@ -37,35 +37,33 @@ func openDestination(dir string, existing bool) (d *destination, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("extract: %w", err)
 	}
-	d = &destination{name: filepath.Base(abs)}
+	d := &destination{name: filepath.Base(abs)}
 	if d.parent, err = os.OpenRoot(filepath.Dir(abs)); err != nil {
 		return nil, fmt.Errorf("extract: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = d.parent.Close()
-		}
-	}()
-	present, err := d.inspect(existing)
-	if err != nil {
-		return nil, err
-	}
-	if existing {
-		if !present {
-			if err := d.parent.Mkdir(d.name, 0o755); err != nil {
-				return nil, fmt.Errorf("extract: %w", err)
-			}
-		}
-		if d.root, err = d.parent.OpenRoot(d.name); err != nil {
-			return nil, fmt.Errorf("extract: %w", err)
-		}
-		return d, nil
-	}
-	if err := d.stage(); err != nil {
-		return nil, err
+	if err := d.open(existing); err != nil {
+		_ = d.parent.Close()
+		return nil, fmt.Errorf("extract: %w", err)
 	}
 	fail.Point(failAfterMkdir)
 	return d, nil
+}
+
+// open opens the directory to write into.
+func (d *destination) open(existing bool) error {
+	present, err := d.inspect(existing)
+	switch {
+	case err != nil:
+		return err
+	case !existing:
+		return d.stage()
+	case !present:
+		if err := d.parent.Mkdir(d.name, 0o755); err != nil {
+			return err
+		}
+	}
+	d.root, err = d.parent.OpenRoot(d.name)
+	return err
 }
 
 // inspect reports whether the destination is there, and refuses what it must
@@ -76,17 +74,17 @@ func (d *destination) inspect(existing bool) (present bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("extract: %w", err)
+		return false, err
 	}
 	if !info.IsDir() {
-		return false, fmt.Errorf("extract: %w", ErrNotEmpty)
+		return false, ErrNotEmpty
 	}
 	if existing {
 		return true, nil
 	}
 	f, err := d.parent.Open(d.name)
 	if err != nil {
-		return false, fmt.Errorf("extract: %w", err)
+		return false, err
 	}
 	_, err = f.ReadDir(1)
 	_ = f.Close()
@@ -96,7 +94,7 @@ func (d *destination) inspect(existing bool) (present bool, err error) {
 	if err == nil {
 		err = ErrNotEmpty
 	}
-	return false, fmt.Errorf("extract: %w", err)
+	return false, err
 }
 
 // stage makes the staging directory, 0700, and the tree in it.
@@ -114,7 +112,7 @@ func (d *destination) stage() error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("extract: %w", err)
+			return err
 		}
 		tree := d.staging + "/" + treeName
 		if err = d.parent.Mkdir(tree, 0o755); err == nil {
@@ -122,11 +120,11 @@ func (d *destination) stage() error {
 		}
 		if err != nil {
 			_ = d.parent.RemoveAll(d.staging)
-			return fmt.Errorf("extract: %w", err)
+			return err
 		}
 		return nil
 	}
-	return fmt.Errorf("extract: %w", fs.ErrExist)
+	return fs.ErrExist
 }
 
 // close publishes the tree, or removes it if err is not nil. It returns the

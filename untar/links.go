@@ -50,9 +50,9 @@ func resolve(link, target string) (string, error) {
 	return path, nil
 }
 
-// links are the links to create, checked against each other at the end.
+// links are all links of an archive, checked against each other at the end.
 type links struct {
-	order   []Entry
+	order   []string
 	targets map[string]string
 	hops    int64
 }
@@ -61,14 +61,8 @@ func newLinks(l Limits) *links { return &links{targets: map[string]string{}, hop
 
 // add notes a link; a later one of the same path replaces it.
 func (l *links) add(e *Entry) {
-	if _, again := l.targets[e.Path]; again {
-		for i := range l.order {
-			if l.order[i].Path == e.Path {
-				l.order[i] = *e
-			}
-		}
-	} else {
-		l.order = append(l.order, *e)
+	if _, again := l.targets[e.Path]; !again {
+		l.order = append(l.order, e.Path)
 	}
 	l.targets[e.Path] = e.Target
 }
@@ -76,17 +70,16 @@ func (l *links) add(e *Entry) {
 // check refuses a target that leads through another link, and chains longer
 // than the limit.
 func (l *links) check() error {
-	for i := range l.order {
-		e := &l.order[i]
-		if err := l.follow(e); err != nil {
-			return entryError(i, e.Path, err)
+	for i, path := range l.order {
+		if err := l.follow(path); err != nil {
+			return entryError(i, path, err)
 		}
 	}
 	return nil
 }
 
-func (l *links) follow(e *Entry) error {
-	at, target := e.Path, e.Target
+func (l *links) follow(at string) error {
+	target := l.targets[at]
 	for hop := int64(1); ; hop++ {
 		if err := l.through(at, target); err != nil {
 			return err

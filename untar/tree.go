@@ -27,7 +27,8 @@ type tree struct {
 	o     Options
 	rep   *Report
 	dirs  *dirs
-	links *links
+	links map[string]string   // to make at the end: target by path
+	order []string            // of links
 	files map[string]struct{} // written or on the way
 
 	workers int
@@ -55,7 +56,7 @@ type task struct {
 }
 
 func newTree(d *destination, o Options, rep *Report) (*tree, error) {
-	t := &tree{d: d, o: o, rep: rep, links: newLinks(o.Limits), files: map[string]struct{}{}, workers: jobs(o.Jobs)}
+	t := &tree{d: d, o: o, rep: rep, links: map[string]string{}, files: map[string]struct{}{}, workers: jobs(o.Jobs)}
 	t.dirs = newDirs(d.root, o.AllowExisting, rep)
 	t.queue = make(chan task, 64)
 	t.budget.init(budgetMax)
@@ -78,7 +79,10 @@ func (t *tree) add(e *Entry, b *body) error {
 		h.release()
 		return nil
 	case Link:
-		t.links.add(e)
+		if _, again := t.links[e.Path]; !again {
+			t.order = append(t.order, e.Path)
+		}
+		t.links[e.Path] = e.Target
 		return nil
 	}
 	return t.file(e, b)
@@ -241,11 +245,8 @@ func (t *tree) end() error {
 	if err := t.drain(); err != nil {
 		return err
 	}
-	if err := t.links.check(); err != nil {
-		return err
-	}
-	for i := range t.links.order {
-		e := &t.links.order[i]
+	for _, path := range t.order {
+		e := &Entry{Path: path, Type: Link, Target: t.links[path]}
 		if err := t.link(e); err != nil {
 			return t.wrap(e, err)
 		}

@@ -156,7 +156,7 @@ func Extract(ctx context.Context, r io.Reader, dir string, o Options) (*Report, 
 // checks.
 func Walk(ctx context.Context, r io.Reader, fn func(Entry, io.Reader) error, o Options) (*Report, error) {
 	rep := &Report{}
-	err := run(ctx, r, o, rep, &visitor{fn: fn, rep: rep, links: newLinks(o.Limits)})
+	err := run(ctx, r, o, rep, &visitor{fn: fn, rep: rep})
 	if err == nil && o.Verify != nil {
 		err = o.Verify()
 	}
@@ -177,7 +177,7 @@ func run(ctx context.Context, r io.Reader, o Options, rep *Report, s sink) error
 	src := newSource(ctx, r, o.Limits.compressed())
 	in, err := openStream(src, o)
 	if err == nil {
-		a := &archive{in: in, o: o, rep: rep, sink: s, seen: map[string]Type{}}
+		a := &archive{in: in, o: o, rep: rep, sink: s, seen: map[string]Type{}, links: newLinks(o.Limits)}
 		err = a.read()
 		in.close()
 		rep.Expanded = in.total
@@ -203,18 +203,15 @@ func jobs(n int) int {
 
 // visitor is the sink of Walk.
 type visitor struct {
-	fn    func(Entry, io.Reader) error
-	rep   *Report
-	links *links
-	done  bool
+	fn   func(Entry, io.Reader) error
+	rep  *Report
+	done bool
 }
 
 func (v *visitor) add(e *Entry, b *body) error {
 	switch e.Type {
 	case Dir:
 		v.rep.Dirs++
-	case Link:
-		v.links.add(e)
 	case File:
 		v.rep.Files++
 	}
@@ -229,4 +226,4 @@ func (v *visitor) add(e *Entry, b *body) error {
 	return err
 }
 
-func (v *visitor) end() error { return v.links.check() }
+func (v *visitor) end() error { return nil }
