@@ -108,7 +108,7 @@ func TestEmptyRepository(t *testing.T) { // SRC-31
 	w.Expect(o.Status.Artifact).To(BeNil())
 }
 
-func TestCredentialsRefused(t *testing.T) { // SRC-A4, SRC-20, SRC-86
+func TestCredentialsRefused(t *testing.T) { // SRC-A4, SRC-12, SRC-20, SRC-86
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{TLS: true})
 	w.server.SetAuth(gitserver.Auth{Users: map[string]string{"ann": "right"}})
@@ -121,8 +121,8 @@ func TestCredentialsRefused(t *testing.T) { // SRC-A4, SRC-20, SRC-86
 	var s corev1.Secret
 	w.Expect(w.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "login"}, &s)).To(Succeed())
 	s.Data["password"] = []byte("right")
+	s.Labels = map[string]string{"reconcile.fluxcd.io/watch": "Enabled"} // its change starts a run
 	w.Expect(w.Update(w.ctx, &s)).To(Succeed())
-	w.request(o)
 	w.awaitReady(o)
 	w.awaitEvent(o, corev1.EventTypeNormal, "NewArtifact", "stored artifact for commit 'First'")
 	w.Expect(w.log.String()).NotTo(ContainSubstring("canary-wrong"))

@@ -248,6 +248,14 @@ func TestTransformersAndSubstitution(t *testing.T) { // KUS-21, KUS-30, KUS-31, 
 	o.Spec.PostBuild.SubstituteFrom[2].Optional = false
 	w.Expect(w.Update(w.ctx, o)).To(Succeed())
 	w.unsuccessful(o, "BuildFailed", "ConfigMap/absent", "check spec.postBuild.substituteFrom")
+
+	// The reference appears, labelled: no request is needed. KUS-7
+	w.Expect(w.Create(w.ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "absent", Labels: map[string]string{"reconcile.fluxcd.io/watch": "Enabled"}},
+		Data:       map[string]string{"missing": "found"},
+	})).To(Succeed())
+	w.awaitReady(o)
+	w.Expect(w.configMap("x-a-y").Data["value"]).To(Equal("found"))
 }
 
 func TestHealth(t *testing.T) { // KUS-70, KUS-71, KUS-72, KUS-A18

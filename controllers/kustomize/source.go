@@ -58,6 +58,9 @@ func (x *run) findSource(ctx context.Context, o *v1.Kustomization) (next reconci
 		return next, stalled(meta.InvalidSpecReason, nil, "spec.sourceRef.kind '%s' is not served by this installation", o.Spec.SourceRef.Kind)
 	}
 	name := fmt.Sprintf("%s/%s", o.Spec.SourceRef.Kind, ref)
+	if err := x.ACL.Blocked(o.Namespace, referenceTo(o)); err != nil {
+		return next, stalled(meta.AccessDeniedReason, err, "%v", err)
+	}
 	err = x.Client.Get(ctx, ref, src)
 	if client.IgnoreNotFound(err) != nil {
 		return next, failed(meta.ArtifactFailedReason, err, "read source '%s': %v", name, err)
@@ -88,7 +91,7 @@ func (r *Reconciler) sourceRevision(o *v1.Kustomization) string {
 // allowed checks a reference: first the flag against other namespaces, then
 // the gate of the kind, then the source's own list.
 func (x *run) allowed(ctx context.Context, o *v1.Kustomization, src source, found bool) error {
-	to := meta.NamespacedObjectKindReference{Kind: o.Spec.SourceRef.Kind, Namespace: SourceOf(o).Namespace, Name: SourceOf(o).Name}
+	to := referenceTo(o)
 	gated := to.Kind == sourcev1.ExternalArtifactKind && !x.Gates.Enabled(externalArtifactGate)
 	var list *meta.AccessFrom
 	switch {
@@ -107,6 +110,12 @@ func (x *run) allowed(ctx context.Context, o *v1.Kustomization, src source, foun
 		return stalled(meta.AccessDeniedReason, err, "%v", err)
 	}
 	return failed(meta.ReconciliationFailedReason, err, "%v", err)
+}
+
+// referenceTo names the source for the checker.
+func referenceTo(o *v1.Kustomization) meta.NamespacedObjectKindReference {
+	n := SourceOf(o)
+	return meta.NamespacedObjectKindReference{Kind: o.Spec.SourceRef.Kind, Namespace: n.Namespace, Name: n.Name}
 }
 
 // accessFrom returns the list of namespaces a source admits.

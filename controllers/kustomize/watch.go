@@ -28,7 +28,33 @@ func watches(k reconcile.Kit) []reconcile.Watch {
 	if k.Gates.Enabled(externalArtifactGate) {
 		out = append(out, reconcile.BySourceRevision(&sourcev1.ExternalArtifact{}, sourceOfKind(sourcev1.ExternalArtifactKind)))
 	}
+	if !k.Gates.Enabled("DisableConfigWatchers") {
+		out = append(out, reconcile.ByReference(references)...)
+	}
 	return out
+}
+
+// references names the Secrets and ConfigMaps whose change starts a run.
+func references(o *v1.Kustomization) (secrets, configMaps []types.NamespacedName) {
+	if k := o.Spec.KubeConfig; k != nil && k.SecretRef != nil {
+		secrets = append(secrets, types.NamespacedName{Name: k.SecretRef.Name})
+	}
+	if k := o.Spec.KubeConfig; k != nil && k.ConfigMapRef != nil {
+		configMaps = append(configMaps, types.NamespacedName{Name: k.ConfigMapRef.Name})
+	}
+	if d := o.Spec.Decryption; d != nil && d.SecretRef != nil {
+		secrets = append(secrets, types.NamespacedName{Name: d.SecretRef.Name})
+	}
+	if p := o.Spec.PostBuild; p != nil {
+		for _, r := range p.SubstituteFrom {
+			if r.Kind == "Secret" {
+				secrets = append(secrets, types.NamespacedName{Name: r.Name})
+			} else {
+				configMaps = append(configMaps, types.NamespacedName{Name: r.Name})
+			}
+		}
+	}
+	return secrets, configMaps
 }
 
 // dependenciesOf names the Kustomizations that own depends on.

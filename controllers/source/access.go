@@ -95,7 +95,7 @@ func refused(err error) error {
 // newClient adds to the options of the object what the process shares.
 func (x *gitRun) newClient(o *v1.GitRepository, a *access) (*git.Client, error) {
 	opts := a.options
-	opts.Conns = x.conns
+	opts.Mirror, opts.Conns = x.mirror, x.conns
 	opts.Limits = x.flags.gitLimits()
 	opts.SSH.KeyExchanges, opts.SSH.HostKeyAlgorithms = x.flags.KexAlgos, x.flags.HostKeyAlgos
 	opts.Net.AllowCIDR, opts.Net.DenyCIDR = x.Config.AllowCIDR, x.Config.DenyCIDR

@@ -29,6 +29,7 @@ type GitReconciler struct {
 	reconcile.Kit
 	storage *Storage
 	flags   Flags
+	mirror  *git.Mirror // nil: none
 	conns   *git.Pool
 
 	mu       sync.Mutex

@@ -111,6 +111,20 @@ func exclusions(o *v1.GitRepository, tree fs.FS, semantics string) (*ignore.Matc
 // treeDir is where the checkout goes.
 func (x *gitRun) treeDir() string { return filepath.Join(x.tree, "tree") }
 
+// references names the Secrets whose change starts a run.
+func references(o *v1.GitRepository) (secrets, configMaps []types.NamespacedName) {
+	refs := []*apimeta.LocalObjectReference{o.Spec.SecretRef, o.Spec.ProxySecretRef}
+	if v := o.Spec.Verification; v != nil {
+		refs = append(refs, &v.SecretRef)
+	}
+	for _, r := range refs {
+		if r != nil {
+			secrets = append(secrets, types.NamespacedName{Name: r.Name})
+		}
+	}
+	return secrets, nil
+}
+
 // includes starts a run when an included repository has a new artifact.
 func includes() reconcile.Watch {
 	return reconcile.Watch{

@@ -4,7 +4,10 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -53,7 +56,7 @@ func Setup(k manager.Kit, f Flags) error {
 		return err
 	}
 	return reconcile.Setup(k, r, reconcile.Options[*v1.GitRepository]{
-		Watches:         []reconcile.Watch{includes()},
+		Watches:         append(reconcile.ByReference(references), includes()),
 		OwnedConditions: ownedConditions,
 		Event:           endEvent,
 	})
@@ -62,5 +65,26 @@ func Setup(k manager.Kit, f Flags) error {
 // NewGitReconciler returns the reconciler of GitRepository objects.
 func NewGitReconciler(k manager.Kit, f Flags, storage *Storage) (*GitReconciler, error) {
 	r := &GitReconciler{Kit: k, storage: storage, flags: f, conns: git.NewPool(), verdicts: map[types.UID]string{}}
+	if f.MirrorMaxBytes != 0 {
+		var err error
+		if r.mirror, err = newMirror(f.MirrorMaxBytes); err != nil {
+			return nil, fmt.Errorf("open mirror: %w", err)
+		}
+	}
 	return r, nil
+}
+
+// newMirror opens the mirror below the temporary directory, or a private one
+// when another process uses that.
+func newMirror(limit int64) (*git.Mirror, error) {
+	o := git.MirrorOptions{MaxBytes: limit}
+	m, err := git.NewMirror(filepath.Join(os.TempDir(), "git-mirror"), o)
+	if !errors.Is(err, git.ErrMirrorLocked) {
+		return m, err
+	}
+	dir, err := os.MkdirTemp("", "git-mirror-")
+	if err != nil {
+		return nil, err
+	}
+	return git.NewMirror(dir, o)
 }
