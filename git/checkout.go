@@ -117,7 +117,8 @@ type snapshot struct {
 	out    *Checkout
 	db     objectDB
 	own    *packs
-	dir    string // for packs that are fetched later
+	held   *mirrorUse // objects in the mirror instead
+	dir    string     // for packs that are fetched later
 	commit *object.Commit
 	sparse *worktree.Sparse
 	totals worktree.Totals
@@ -128,7 +129,18 @@ type snapshot struct {
 	above []string
 	subs  map[string]*snapshot
 	lfs   *lfsFiles
+
+	mirror mirrorMode
 }
+
+// mirrorMode says whether a snapshot may use the mirror.
+type mirrorMode uint8
+
+const (
+	mirrorOn      mirrorMode = iota
+	mirrorOff                // the pack itself is needed
+	mirrorDamaged            // it was found damaged a moment ago
+)
 
 // withSnapshot fetches, verifies and checks a commit, hands it to use, and
 // cleans up.
@@ -153,12 +165,30 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 			return fmt.Errorf("%s from %s: %w", r.Commit, from, ErrRollback)
 		}
 	}
+	err = c.snapshotOnce(ctx, r, o, depth, mirrorOn, use)
+	if errors.Is(err, errMirrorDamaged) {
+		err = c.snapshotOnce(ctx, r, o, depth, mirrorDamaged, use)
+	}
+	return err
+}
+
+// withPack is withSnapshot for callers that need the pack itself.
+func (c *Client) withPack(ctx context.Context, r *Resolved, o CheckoutOptions, depth int, use func(*snapshot) error) error {
+	if o.Verify != nil {
+		if err := o.Verify.check(); err != nil {
+			return err
+		}
+	}
+	return c.snapshotOnce(ctx, r, o, depth, mirrorOff, use)
+}
+
+func (c *Client) snapshotOnce(ctx context.Context, r *Resolved, o CheckoutOptions, depth int, mirror mirrorMode, use func(*snapshot) error) (err error) {
 	dir, remove, err := c.tempDir()
 	if err != nil {
 		return err
 	}
 	defer closed(&err, remove)
-	s := &snapshot{c: c, dir: dir, line: &lineage{}}
+	s := &snapshot{c: c, dir: dir, line: &lineage{}, mirror: mirror}
 	s.root = s
 	defer closed(&err, s.close)
 	if err := s.load(ctx, r, o, depth); err != nil {
@@ -167,8 +197,33 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	return use(s)
 }
 
+// fetch gets the objects: from the mirror where there is one, else from the
+// server.
+func (s *snapshot) fetch(ctx context.Context, r *Resolved, depth int) (*fetched, error) {
+	if m := s.c.opts.Mirror; m != nil && s.root.mirror == mirrorOn {
+		f, held, err := m.fetch(ctx, s.c, r, s.sparse != nil)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			s.held, s.from, s.db = held, f, held
+			return f, nil
+		}
+	}
+	f, err := s.c.fetchExact(ctx, r, fetchPlan{depth: depth, filter: s.sparse != nil && depth == 1}, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	s.own = &packs{list: []*packfile.Pack{f.pack}}
+	s.db, s.from = s.own, f
+	return f, nil
+}
+
 func (s *snapshot) close() error {
 	var errs []error
+	if s.held != nil {
+		errs = append(errs, s.held.release())
+	}
 	for _, sub := range s.subs {
 		errs = append(errs, sub.close())
 	}
@@ -185,14 +240,15 @@ func (s *snapshot) load(ctx context.Context, r *Resolved, o CheckoutOptions, dep
 	if s.sparse, err = worktree.NewSparse(o.Sparse); err != nil {
 		return err
 	}
-	f, err := s.c.fetchExact(ctx, r, fetchPlan{depth: depth, filter: s.sparse != nil && depth == 1}, s.dir)
+	f, err := s.fetch(ctx, r, depth)
 	if err != nil {
 		return err
 	}
-	s.own = &packs{list: []*packfile.Pack{f.pack}}
-	s.db, s.from = s.own, f
 	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
-	s.out.Stats = Stats{Requests: f.requests, Received: f.received, Objects: f.pack.Len()}
+	s.out.Stats = Stats{Requests: f.requests, Received: f.received}
+	if f.pack != nil {
+		s.out.Stats.Objects = f.pack.Len()
+	}
 	if err := s.open(f.resolved, o.Verify); err != nil {
 		return err
 	}
@@ -213,6 +269,9 @@ func (s *snapshot) load(ctx context.Context, r *Resolved, o CheckoutOptions, dep
 		}
 	}
 	s.out.Stats.PackTime = time.Since(start)
+	if s.mirror == mirrorDamaged {
+		s.out.Notes = append(s.out.Notes, Note{MirrorMiss, "the mirror was damaged and is fetched anew"})
+	}
 	if s.root != s {
 		s.root.out.Stats.add(s.out.Stats)
 		s.root.out.Notes = append(s.root.out.Notes, s.out.Notes...)

@@ -34,6 +34,9 @@ type Options struct {
 	Net NetPolicy
 	// Driver stores the objects of clones. Nil: gogit.
 	Driver driver.Driver
+	// Mirror keeps objects, so that many Clients of one repository and
+	// credential fetch each commit once. Nil: none.
+	Mirror *Mirror
 	// Conns keeps connections. Nil: a private pool that Close closes; share a
 	// [NewPool] to keep connections between Clients.
 	Conns *Pool

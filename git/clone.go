@@ -56,7 +56,7 @@ func (c *Client) clone(ctx context.Context, ref Reference, dir string, o CloneOp
 	}
 	var repo *Repository
 	co := CheckoutOptions{Sparse: o.Sparse, Verify: o.Verify}
-	err = c.withSnapshot(ctx, resolved, co, depth, func(s *snapshot) error {
+	err = c.withPack(ctx, resolved, co, depth, func(s *snapshot) error {
 		repo = &Repository{c: c, format: s.commit.Hash.Format(), sparse: s.sparse, out: s.out}
 		repo.setHead(s)
 		return inPlace(dir, func(work string) error { return repo.fill(ctx, s, work, co) })

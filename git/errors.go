@@ -86,6 +86,8 @@ var (
 	ErrSparsePath = worktree.ErrSparsePath
 	// ErrLink reports a symbolic link under [LinksFail].
 	ErrLink = worktree.ErrLink
+	// ErrMirrorLocked reports a mirror directory that another process uses.
+	ErrMirrorLocked = errors.New("mirror directory is in use by another process")
 	// ErrRollback reports a commit that does not descend from the required one.
 	ErrRollback = errors.New("commit does not descend from the required one")
 )

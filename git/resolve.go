@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -31,6 +32,45 @@ type Resolved struct {
 	Unchanged bool   // equals ResolveOptions.Known
 	Protocol  string // "https/2"; empty when no request was needed
 	Notes     []Note
+
+	seen seen
+}
+
+// seen is the proof that the server showed a commit to a credential.
+type seen struct {
+	client   *Client
+	identity string
+	at       time.Time
+}
+
+// listing is what the server listed, and how.
+type listing struct {
+	*wire.Listing
+	version  int
+	protocol string
+	seen     seen
+}
+
+// listFor lists what a reference needs. With a mirror, callers that ask for the
+// same at the same time share one request.
+func (c *Client) listFor(ctx context.Context, w *want) (*listing, error) {
+	if c.opts.Mirror != nil {
+		return c.opts.Mirror.list(ctx, c, w)
+	}
+	return c.listNow(ctx, w)
+}
+
+func (c *Client) listNow(ctx context.Context, w *want) (*listing, error) {
+	s, err := c.open(ctx, uploadPack, w.keep)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	l, err := s.refs(ctx, w.prefixes, w.keep)
+	if err != nil {
+		return nil, err
+	}
+	return &listing{l, s.version, s.protocol(), seen{c, s.identity(), time.Now()}}, nil
 }
 
 // Resolve turns a reference into a commit with one listing and no fetch. A
@@ -52,20 +92,15 @@ func (c *Client) resolve(ctx context.Context, r Reference, o ResolveOptions) (*R
 			return out, nil
 		}
 	}
-	s, err := c.open(ctx, uploadPack, w.keep)
+	l, err := c.listFor(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { s.close() }()
-	l, err := s.refs(ctx, w.prefixes, w.keep)
+	ref, err := c.choose(ctx, w, l)
 	if err != nil {
 		return nil, err
 	}
-	ref, err := c.choose(ctx, s, w, l)
-	if err != nil {
-		return nil, err
-	}
-	out := &Resolved{Reference: r, Protocol: s.protocol(), Notes: droppedNote(l.Dropped)}
+	out := &Resolved{Reference: r, Protocol: l.protocol, Notes: droppedNote(l.Dropped), seen: l.seen}
 	out.fill(w, ref)
 	if w.kind == kindCommit && out.Commit != w.commit {
 		tip := out.Commit
@@ -103,16 +138,16 @@ func (r *Resolved) fill(w *want, ref *wire.Ref) {
 }
 
 // choose picks the reference out of the listing.
-func (c *Client) choose(ctx context.Context, s *session, w *want, l *wire.Listing) (*wire.Ref, error) {
+func (c *Client) choose(ctx context.Context, w *want, l *listing) (*wire.Ref, error) {
 	if w.kind == kindSemVer {
-		return c.chooseVersion(ctx, s, w, l)
+		return c.chooseVersion(ctx, w, l)
 	}
 	for i := range l.Refs {
 		if r := &l.Refs[i]; !r.Unborn && (r.Name == w.name || w.kind == kindHead && r.Name == "HEAD") {
 			return r, nil
 		}
 	}
-	if empty, err := c.empty(ctx, s, l); empty || err != nil {
+	if empty, err := c.empty(ctx, l); empty || err != nil {
 		return nil, err
 	}
 	name := w.name
@@ -124,18 +159,21 @@ func (c *Client) choose(ctx context.Context, s *session, w *want, l *wire.Listin
 
 // empty tells a repository without references from one that lacks the one
 // asked for. It costs a request only on the way to an error.
-func (c *Client) empty(ctx context.Context, s *session, l *wire.Listing) (bool, error) {
+func (c *Client) empty(ctx context.Context, l *listing) (bool, error) {
 	if l.Any {
 		return false, nil
 	}
-	if s.version == 2 {
-		found := false
-		any := func([]byte) bool { found = true; return false }
-		all, err := s.refs(ctx, nil, any)
+	if l.version == 2 {
+		s, err := c.open(ctx, uploadPack, nothing)
 		if err != nil {
 			return false, err
 		}
-		if found && all.Any {
+		defer s.close()
+		all, err := s.refs(ctx, nil, nothing)
+		if err != nil {
+			return false, err
+		}
+		if all.Any {
 			return false, nil
 		}
 	}
@@ -144,7 +182,7 @@ func (c *Client) empty(ctx context.Context, s *session, l *wire.Listing) (bool, 
 
 // chooseVersion picks the greatest version in the range. Versions of equal
 // precedence are told apart by the age of their commits, then by name.
-func (c *Client) chooseVersion(ctx context.Context, s *session, w *want, l *wire.Listing) (*wire.Ref, error) {
+func (c *Client) chooseVersion(ctx context.Context, w *want, l *listing) (*wire.Ref, error) {
 	var best []*wire.Ref
 	var top *semver.Version
 	for i := range l.Refs {
@@ -162,7 +200,7 @@ func (c *Client) chooseVersion(ctx context.Context, s *session, w *want, l *wire
 	}
 	switch len(best) {
 	case 0:
-		if empty, err := c.empty(ctx, s, l); empty || err != nil {
+		if empty, err := c.empty(ctx, l); empty || err != nil {
 			return nil, err
 		}
 		return nil, fmt.Errorf("range %q: %w", w.ref.SemVer, ErrNoSemverMatch)

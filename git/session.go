@@ -140,6 +140,14 @@ func (s *session) discoverWeb(ctx context.Context, keep wire.Filter) error {
 	return err
 }
 
+// identity is the principal that the server accepted.
+func (s *session) identity() string {
+	if s.web != nil {
+		return s.web.cred.identity()
+	}
+	return s.ssh.identity
+}
+
 // protocol names transport and version.
 func (s *session) protocol() string { return fmt.Sprintf("%s/%d", s.c.url.Scheme, s.version) }
 

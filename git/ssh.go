@@ -268,8 +268,10 @@ type sshLink struct {
 	pr      *pktline.Reader
 	body    *patient
 	errText *tail
-	stop    func() bool
-	once    sync.Once
+	// identity is the principal of the connection.
+	identity string
+	stop     func() bool
+	once     sync.Once
 }
 
 // openSSH starts the service in a new session.
@@ -311,6 +313,7 @@ func (c *Client) openSession(ctx context.Context, command string, version int) (
 		}
 		l, err := c.startSession(ctx, slot, conn, command, version)
 		if err == nil {
+			l.identity = key.identity
 			return l, nil
 		}
 		slot.drop(conn)

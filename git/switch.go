@@ -79,7 +79,7 @@ func (r *Repository) fetchBranch(ctx context.Context, branch string) (Hash, erro
 	if res.Commit.Format() != r.format {
 		return Hash{}, ErrMismatch
 	}
-	err = r.c.withSnapshot(ctx, res, CheckoutOptions{}, 1, func(s *snapshot) error {
+	err = r.c.withPack(ctx, res, CheckoutOptions{}, 1, func(s *snapshot) error {
 		for _, id := range s.from.shallow {
 			if _, ok := s.from.pack.Find(id); ok {
 				if _, _, err := r.store.Get(ctx, id); err != nil { // what we have deeper stays deeper

@@ -185,6 +185,30 @@ func (s *store) loose(id driver.Hash) (driver.Type, []byte, error) {
 	return t, b, nil
 }
 
+// Stat returns type and size of an object without reading it as a whole.
+func (s *store) Stat(id driver.Hash) (driver.Type, int64, error) {
+	s.mu.RLock()
+	packs := s.packs
+	s.mu.RUnlock()
+	for i := len(packs) - 1; i >= 0; i-- {
+		if off, ok := packs[i].Find(id); ok {
+			return packs[i].Stat(off, s.lim)
+		}
+	}
+	t, b, err := s.loose(id)
+	return t, int64(len(b)), err
+}
+
+// Usage returns the number of packs and their size in bytes.
+func (s *store) Usage() (packs int, bytes int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, p := range s.packs {
+		bytes += p.Size()
+	}
+	return len(s.packs), bytes
+}
+
 // Open implements driver.BlobReader.
 func (s *store) Open(ctx context.Context, id driver.Hash) (io.ReadCloser, int64, error) {
 	t, b, err := s.Get(ctx, id)
@@ -234,11 +258,15 @@ func (s *store) Put(ctx context.Context, t driver.Type, body []byte) (driver.Has
 
 // AddPack implements driver.Store. A thin pack is completed first.
 func (s *store) AddPack(ctx context.Context, r io.Reader, o driver.PackOptions) (st driver.PackStats, err error) {
-	po := packfile.Options{
-		Format: s.format, Dir: s.packDir(), Named: true,
-		Limits: packfile.Limits{Pack: -1, Inflated: -1, Object: s.lim.Object, Objects: -1, DeltaDepth: s.lim.DeltaDepth},
-	}
-	if o.Thin {
+	lim := packfile.Limits{Pack: -1, Inflated: -1, Object: s.lim.Object, Objects: -1, DeltaDepth: s.lim.DeltaDepth}
+	return s.Receive(ctx, r, lim, o.Thin)
+}
+
+// Receive is AddPack for a pack that nobody has checked yet: it comes straight
+// from the network and is held to limits.
+func (s *store) Receive(ctx context.Context, r io.Reader, lim packfile.Limits, thin bool) (st driver.PackStats, err error) {
+	po := packfile.Options{Format: s.format, Dir: s.packDir(), Named: true, Limits: lim}
+	if thin {
 		po.Base = func(id driver.Hash) (driver.Type, []byte, error) { return s.Get(ctx, id) }
 	}
 	p, err := packfile.Receive(ctx, r, po)

@@ -338,3 +338,48 @@ func (x *Indexed) head(r *indexedReader, off int64) (kind uint8, size, base int6
 	}
 	return kind, size, 0, nil
 }
+
+// Stat returns type and size of the object at an offset without building it.
+func (x *Indexed) Stat(off int64, lim ReadLimits) (driver.Type, int64, error) {
+	var r *indexedReader
+	select {
+	case r = <-x.readers:
+	default:
+		r = &indexedReader{win: window{r: x.file}, inf: newInflater()}
+	}
+	t, n, err := x.stat(r, off, lim)
+	select {
+	case x.readers <- r:
+	default:
+	}
+	return t, n, err
+}
+
+func (x *Indexed) stat(r *indexedReader, off int64, lim ReadLimits) (driver.Type, int64, error) {
+	result := int64(-1)
+	for depth := int64(0); ; depth++ {
+		if err := limits.Check("git-delta-depth", lim.DeltaDepth, depth); err != nil {
+			return 0, 0, err
+		}
+		if off < 12 || off >= x.size {
+			return 0, 0, malformed(off, "offset outside the pack")
+		}
+		r.win.seek(off)
+		kind, size, base, err := x.head(r, off)
+		if err != nil {
+			return 0, 0, err
+		}
+		if kind != kindOfs && kind != kindRef {
+			if result < 0 {
+				result = size
+			}
+			return driver.Type(kind), result, nil
+		}
+		if result < 0 {
+			if result, err = r.inf.resultSize(&r.win, off); err != nil {
+				return 0, 0, err
+			}
+		}
+		off = base
+	}
+}

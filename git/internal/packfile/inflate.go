@@ -108,3 +108,26 @@ func inflateError(err error, off int64) error {
 	}
 	return malformed(off, "%v", err)
 }
+
+// resultSize reads the size of a delta's result from the head of its
+// instructions.
+func (f *inflater) resultSize(src source, off int64) (int64, error) {
+	if err := f.open(src, off); err != nil {
+		return 0, err
+	}
+	var b [20]byte
+	n := 0
+	for n < len(b) {
+		k, err := f.z.Read(b[n:])
+		n += k
+		if err != nil {
+			break
+		}
+	}
+	_, m := varint(b[:n])
+	size, k := varint(b[m:n])
+	if m == 0 || k == 0 || size > 1<<62 {
+		return 0, malformed(off, "delta without sizes")
+	}
+	return int64(size), nil
+}

@@ -1,0 +1,189 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package git_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gitops-kit/sdk/git"
+	"github.com/gitops-kit/sdk/testserver/gitserver"
+	"github.com/google/go-cmp/cmp"
+	. "github.com/onsi/gomega"
+)
+
+func newMirror(t testing.TB, o git.MirrorOptions) (*git.Mirror, string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "mirror")
+	m, err := git.NewMirror(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m, dir
+}
+
+// GIT-75, GIT-77, GIT-78: fifty clients, one fetch per push.
+func TestMirrorConcurrentSafe(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	files := gitserver.Files{}
+	for i := range 200 {
+		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 100)
+	}
+	repo.Commit("main", files, gitserver.CommitOptions{})
+	m, _ := newMirror(t, git.MirrorOptions{})
+	pool := git.NewPool()
+	t.Cleanup(func() { _ = pool.Close() })
+	const n = 50
+	clients := make([]*git.Client, n)
+	for i := range clients {
+		o := e.options(t, false)
+		o.Mirror, o.Conns = m, pool
+		clients[i] = client(t, repo.URL(), o)
+	}
+	var first int64
+	for push := range 3 {
+		before := repo.Stats()
+		var wg sync.WaitGroup
+		errs := make([]error, n)
+		dirs := make([]string, n)
+		for i, c := range clients {
+			dirs[i] = filepath.Join(t.TempDir(), "out")
+			wg.Go(func() {
+				r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+				if err == nil {
+					_, err = c.Checkout(t.Context(), r, dirs[i], git.CheckoutOptions{})
+				}
+				errs[i] = err
+			})
+		}
+		wg.Wait()
+		for _, err := range errs {
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		after := repo.Stats()
+		g.Expect(after.Fetches-before.Fetches).To(BeEquivalentTo(1), "one fetch per push")
+		g.Expect(after.Listings - before.Listings).To(BeNumerically("<=", n))
+		bytes := int64(after.PackBytes - before.PackBytes)
+		if push == 0 {
+			first = bytes
+		} else {
+			g.Expect(bytes).To(BeNumerically("<", first/4), "only what changed travels")
+		}
+		g.Expect(cmp.Diff(tree(t, dirs[0]), tree(t, dirs[n-1]))).To(BeEmpty())
+		repo.Commit("main", gitserver.Files{"d1/f1": fmt.Sprint("push", push)}, gitserver.CommitOptions{})
+	}
+}
+
+// GIT-75, GIT-76: a rotated token keeps the mirror, another principal does not
+// see it, a revoked one gets nothing out of it.
+func TestMirrorPrincipals(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{Auth: gitserver.Auth{Tokens: map[string]string{"one": "ann", "two": "ann", "bob": "bob"}}})
+	repo := e.srv.Repo("app")
+	id := repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	m, dir := newMirror(t, git.MirrorOptions{})
+	checkout := func(token, identity string, ref git.Reference) error {
+		o := e.options(t, false)
+		o.Mirror = m
+		o.Credentials = git.Static(git.Credential{Bearer: git.NewSecret(token), Identity: identity})
+		c := client(t, repo.URL(), o)
+		r, err := c.Resolve(t.Context(), ref, git.ResolveOptions{})
+		if err != nil {
+			return err
+		}
+		_, err = c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		return err
+	}
+	main := git.Reference{Branch: "main"}
+	g.Expect(checkout("one", "ann", main)).To(Succeed())
+	fetches := repo.Stats().Packs
+	g.Expect(checkout("two", "ann", main)).To(Succeed())
+	g.Expect(repo.Stats().Packs).To(Equal(fetches), "a rotated token keeps the mirror")
+	g.Expect(checkout("bob", "bob", main)).To(Succeed())
+	g.Expect(repo.Stats().Packs).To(BeNumerically(">", fetches))
+	keys := 0
+	for _, name := range leftovers(t, dir) {
+		if len(name) == 64 {
+			keys++
+		}
+		g.Expect(name).NotTo(ContainSubstring("app"))
+	}
+	g.Expect(keys).To(Equal(2), "one directory a principal")
+	g.Expect(checkout("one", "ann", git.Reference{Commit: string(id)})).To(Succeed(), "the server admits the id")
+	e.srv.SetAuth(gitserver.Auth{Tokens: map[string]string{"bob": "bob"}})
+	err := checkout("one", "ann", git.Reference{Commit: string(id)})
+	g.Expect(errors.Is(err, git.ErrAuth)).To(BeTrue(), "%v", err)
+	err = checkout("one", "ann", main)
+	g.Expect(errors.Is(err, git.ErrAuth)).To(BeTrue(), "%v", err)
+}
+
+// GIT-80, GIT-81
+func TestMirrorDamageAndLock(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Commit("main", gitserver.Files{"a": strings.Repeat("content ", 1000)}, gitserver.CommitOptions{})
+	m, dir := newMirror(t, git.MirrorOptions{})
+	_, err := git.NewMirror(dir, git.MirrorOptions{})
+	g.Expect(errors.Is(err, git.ErrMirrorLocked)).To(BeTrue(), "%v", err)
+	o := e.options(t, false)
+	o.Mirror = m
+	c := client(t, repo.URL(), o)
+	checkout := func() *git.Checkout {
+		r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		out := filepath.Join(t.TempDir(), "out")
+		co, err := c.Checkout(t.Context(), r, out, git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(tree(t, out)["a"]).To(HaveSuffix("content "))
+		return co
+	}
+	checkout()
+	packs, err := filepath.Glob(filepath.Join(dir, "*", "objects", "pack", "*.pack"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(packs).To(HaveLen(1))
+	g.Expect(os.Chmod(packs[0], 0o600)).To(Succeed())
+	b, err := os.ReadFile(packs[0])
+	g.Expect(err).NotTo(HaveOccurred())
+	for i := 20; i < len(b)-20; i++ {
+		b[i] ^= 0xff
+	}
+	g.Expect(m.Close()).To(Succeed())
+	g.Expect(os.WriteFile(packs[0], b, 0o600)).To(Succeed())
+	m, err = git.NewMirror(dir, git.MirrorOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	o.Mirror = m
+	c = client(t, repo.URL(), o)
+	g.Expect(hasNote(checkout().Notes, git.MirrorMiss)).To(Equal(1))
+	g.Expect(hasNote(checkout().Notes, git.MirrorMiss)).To(BeZero(), "fetched anew")
+
+	// A restart finds the objects again.
+	g.Expect(m.Close()).To(Succeed())
+	m2, err := git.NewMirror(dir, git.MirrorOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = m2.Close() }()
+	o.Mirror = m2
+	c = client(t, repo.URL(), o)
+	before := repo.Stats().Packs
+	checkout()
+	g.Expect(repo.Stats().Packs).To(Equal(before))
+
+	// Eviction by size.
+	g.Expect(m2.Close()).To(Succeed())
+	m3, err := git.NewMirror(dir, git.MirrorOptions{MaxBytes: 10})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = m3.Close() }()
+	o.Mirror = m3
+	c = client(t, repo.URL(), o)
+	checkout()
+	g.Expect(leftovers(t, dir)).To(ConsistOf("lock"))
+}
