@@ -5,7 +5,7 @@ go 1.26.6
 require (
 	github.com/onsi/gomega v1.42.1
 	go.uber.org/goleak v1.3.0
-	go.yaml.in/yaml/v3 v3.0.4
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/crypto v0.59.0
 	golang.org/x/tools v0.52.0
 	k8s.io/api v0.37.2

@@ -5,6 +5,7 @@ package gitserver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,84 +40,92 @@ func (r *Repo) bound(st *store, s *selection) (boundary, error) {
 		}
 		return b, nil
 	}
-	excluded := map[Hash]bool{}
-	if len(s.not) > 0 {
-		if err := walkCommits(st, s.not, nil, excluded); err != nil {
-			return b, err
-		}
+	w := &deepWalk{st: st, s: s, b: &b, depth: s.depth, excluded: map[Hash]bool{}, best: map[Hash]int{}}
+	if err := walkCommits(st, s.not, nil, w.excluded); err != nil {
+		return b, err
 	}
-	depth := s.depth
-	start := s.wants
-	if s.relative {
-		for id := range s.shallow {
-			start = append(start[:len(start):len(start)], id)
-		}
-		depth++
-	}
-	type item struct {
-		id Hash
-		d  int
-	}
-	best := map[Hash]int{}
-	var queue []item
 	if s.relative && len(s.shallow) > 0 {
+		w.depth++ // counted from the present boundary, which is not new
 		for id := range s.shallow {
-			queue = append(queue, item{id, 1})
+			w.queue = append(w.queue, deepItem{id, 1})
 		}
 	} else {
-		for _, w := range start {
-			queue = append(queue, item{st.peel(w), 1})
+		for _, id := range s.wants {
+			w.queue = append(w.queue, deepItem{st.peel(id), 1})
 		}
 	}
-	for len(queue) > 0 {
-		it := queue[0]
-		queue = queue[1:]
-		if d, ok := best[it.id]; ok && d <= it.d {
-			continue
-		}
-		o := st.raw(it.id)
-		if o == nil || o.typ != CommitObject {
-			continue
-		}
-		c, err := st.commit(it.id)
-		if err != nil {
+	for len(w.queue) > 0 {
+		if err := w.step(); err != nil {
 			return b, err
-		}
-		best[it.id] = it.d
-		cut := s.depth > 0 && it.d >= depth && len(c.parents) > 0
-		for _, p := range c.parents {
-			if cut {
-				break
-			}
-			if pc, err := st.commit(p); excluded[p] || (err == nil && s.since > 0 && pc.when < s.since) {
-				cut = true
-			}
-		}
-		if cut {
-			if !b.shallow[it.id] {
-				b.shallow[it.id] = true
-				b.order = append(b.order, it.id)
-			}
-			if s.depth > 0 && it.d >= depth {
-				continue
-			}
-		} else if b.shallow[it.id] {
-			delete(b.shallow, it.id)
-		}
-		for _, p := range c.parents {
-			if pc, err := st.commit(p); !excluded[p] && (err != nil || s.since == 0 || pc.when >= s.since) {
-				queue = append(queue, item{p, it.d + 1})
-			}
 		}
 	}
 	for id := range s.shallow {
-		if _, walked := best[id]; walked && !b.shallow[id] {
+		if _, walked := w.best[id]; walked && !b.shallow[id] {
 			b.unshallow = append(b.unshallow, id)
 		} else if !walked {
 			b.shallow[id] = true
 		}
 	}
 	return b, nil
+}
+
+// deepWalk goes through history breadth first and finds where it is cut.
+type deepWalk struct {
+	st       *store
+	s        *selection
+	b        *boundary
+	depth    int
+	excluded map[Hash]bool
+	best     map[Hash]int // least depth of the commits seen
+	queue    []deepItem
+}
+
+type deepItem struct {
+	id    Hash
+	depth int
+}
+
+func (w *deepWalk) step() error {
+	it := w.queue[0]
+	w.queue = w.queue[1:]
+	if d, ok := w.best[it.id]; ok && d <= it.depth {
+		return nil
+	}
+	if o := w.st.raw(it.id); o == nil || o.typ != CommitObject {
+		return nil
+	}
+	c, err := w.st.commit(it.id)
+	if err != nil {
+		return err
+	}
+	w.best[it.id] = it.depth
+	atDepth := w.s.depth > 0 && it.depth >= w.depth && len(c.parents) > 0
+	cut := atDepth || slices.ContainsFunc(c.parents, w.unwanted)
+	switch {
+	case cut && !w.b.shallow[it.id]:
+		w.b.shallow[it.id] = true
+		w.b.order = append(w.b.order, it.id)
+	case !cut:
+		delete(w.b.shallow, it.id)
+	}
+	if atDepth {
+		return nil
+	}
+	for _, p := range c.parents {
+		if !w.unwanted(p) {
+			w.queue = append(w.queue, deepItem{p, it.depth + 1})
+		}
+	}
+	return nil
+}
+
+// unwanted reports whether a commit is excluded by deepen-not or deepen-since.
+func (w *deepWalk) unwanted(id Hash) bool {
+	if w.excluded[id] {
+		return true
+	}
+	c, err := w.st.commit(id)
+	return err == nil && w.s.since > 0 && c.when < w.s.since
 }
 
 // walkCommits adds the commits reachable from tips to seen, not going past stop.
@@ -148,12 +157,14 @@ func walkCommits(st *store, tips []Hash, stop func(Hash) bool, seen map[Hash]boo
 // collect lists the objects to send: commits, then tags, trees and blobs in the
 // order a walk finds them.
 func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
-	has := map[Hash]bool{}
-	if err := walkCommits(st, s.haves, func(id Hash) bool { return s.shallow[id] }, has); err != nil {
+	c := &collector{
+		st: st, filter: s.filter, lenient: r.snapshot().opts.Lenient, shallow: b.shallow,
+		has: map[Hash]bool{}, seen: map[Hash]bool{}, known: map[Hash]bool{},
+	}
+	if err := walkCommits(st, s.haves, func(id Hash) bool { return s.shallow[id] }, c.has); err != nil {
 		return nil, err
 	}
-	c := &collector{st: st, filter: s.filter, lenient: r.snapshot().opts.Lenient, seen: map[Hash]bool{}, known: map[Hash]bool{}}
-	wants := append([]Hash(nil), s.wants...)
+	wants := slices.Clone(s.wants)
 	for _, id := range b.unshallow {
 		l, err := st.commit(id)
 		if err != nil {
@@ -161,65 +172,18 @@ func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
 		}
 		wants = append(wants, l.parents...)
 	}
-	var commits []Hash
-	var edge []Hash
-	stack := make([]Hash, 0, len(wants))
-	for i := len(wants) - 1; i >= 0; i-- {
-		stack = append(stack, wants[i])
+	if err := c.walk(wants); err != nil {
+		return nil, err
 	}
-	for len(stack) > 0 {
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		o := st.raw(id)
-		if o == nil {
-			if c.lenient {
-				continue
-			}
-			return nil, fmt.Errorf("object %q: %w", id, ErrNotFound)
-		}
-		if c.seen[id] {
-			continue
-		}
-		switch o.typ {
-		case TagObject:
-			c.add(id, "")
-			t, err := st.tagTarget(id)
-			if err != nil {
-				return nil, err
-			}
-			stack = append(stack, t)
-		case CommitObject:
-			if has[id] {
-				edge = append(edge, id)
-				continue
-			}
-			c.add(id, "")
-			commits = append(commits, id)
-			if b.shallow[id] {
-				continue
-			}
-			l, err := st.commit(id)
-			if err != nil {
-				return nil, err
-			}
-			for i := len(l.parents) - 1; i >= 0; i-- {
-				stack = append(stack, l.parents[i])
-			}
-		case TreeObject:
-			c.explicit = append(c.explicit, id)
-		case BlobObject:
-			c.add(id, "")
-		}
-	}
-	for _, id := range append(edge, s.haves...) {
+	for _, id := range append(c.edge, s.haves...) {
 		if l, err := st.commit(st.peel(id)); err == nil {
 			c.markKnown(l.tree)
 		}
 	}
 	if s.includeTag {
-		r.includeTags(c, has)
+		r.includeTags(c)
 	}
-	for _, id := range commits {
+	for _, id := range c.commits {
 		l, err := st.commit(id)
 		if err != nil {
 			return nil, err
@@ -238,14 +202,60 @@ func (r *Repo) collect(st *store, s *selection, b boundary) ([]packed, error) {
 	return c.out, nil
 }
 
+// walk adds the tags and commits reachable from ids, up to what the client has
+// and to the shallow boundary, and notes the trees asked for by id.
+func (c *collector) walk(ids []Hash) error {
+	stack := slices.Clone(ids)
+	slices.Reverse(stack)
+	for len(stack) > 0 {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		o := c.st.raw(id)
+		if o == nil && !c.lenient {
+			return fmt.Errorf("object %q: %w", id, ErrNotFound)
+		}
+		if o == nil || c.seen[id] {
+			continue
+		}
+		switch o.typ {
+		case TagObject:
+			c.add(id, "")
+			t, err := c.st.tagTarget(id)
+			if err != nil {
+				return err
+			}
+			stack = append(stack, t)
+		case CommitObject:
+			if c.has[id] {
+				c.edge = append(c.edge, id)
+				continue
+			}
+			c.add(id, "")
+			c.commits = append(c.commits, id)
+			l, err := c.st.commit(id)
+			if err != nil {
+				return err
+			}
+			for i := len(l.parents) - 1; i >= 0 && !c.shallow[id]; i-- {
+				stack = append(stack, l.parents[i])
+			}
+		case TreeObject:
+			c.explicit = append(c.explicit, id)
+		case BlobObject:
+			c.add(id, "")
+		}
+	}
+	return nil
+}
+
 // includeTags adds annotated tags whose target is being sent.
-func (r *Repo) includeTags(c *collector, has map[Hash]bool) {
+func (r *Repo) includeTags(c *collector) {
 	for _, id := range r.snapshot().refs {
 		o := c.st.raw(id)
 		if o == nil || o.typ != TagObject || c.seen[id] {
 			continue
 		}
-		if t := c.st.peel(id); c.seen[t] && !has[t] {
+		if t := c.st.peel(id); c.seen[t] && !c.has[t] {
 			c.add(id, "")
 		}
 	}
@@ -260,6 +270,10 @@ type collector struct {
 	st       *store
 	filter   filter
 	lenient  bool
+	shallow  map[Hash]bool
+	has      map[Hash]bool // commits of the client
+	commits  []Hash
+	edge     []Hash // commits of the client that history leads to
 	seen     map[Hash]bool
 	known    map[Hash]bool
 	explicit []Hash
