@@ -29,7 +29,7 @@ type Change struct {
 	After  any    `json:"after,omitempty"`
 	Masked bool   `json:"masked,omitempty"`
 
-	raw [2]any // the values behind a mask, for the keyed digest only
+	raw func() [2]any // the values behind a mask, for the keyed digest only; no verb prints what a func holds
 }
 
 func compareChanges(a, b Change) int {

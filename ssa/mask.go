@@ -154,10 +154,10 @@ func maskChange(c *Change, paths []pointer, whole bool) {
 	}
 	before := hider{paths: paths, whole: whole, with: func([]string) string { return maskBefore }}
 	after := hider{paths: paths, whole: whole, with: func([]string) string { return maskAfter }}
-	c.raw = [2]any{c.Before, c.After}
+	values := [2]any{c.Before, c.After}
 	c.Before, c.After = before.value(c.Before, p), after.value(c.After, p)
 	c.Masked = before.hit || after.hit
-	if !c.Masked {
-		c.raw = [2]any{}
+	if c.Masked {
+		c.raw = func() [2]any { return values }
 	}
 }

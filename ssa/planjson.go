@@ -96,12 +96,13 @@ func (p *Plan) digestValues(w io.Writer, e *Entry, key []byte) {
 		return
 	}
 	for _, c := range e.Changes {
-		if !c.Masked {
+		if c.raw == nil {
 			continue
 		}
 		d := newHasher()
-		d.value(c.raw[0])
-		d.value(c.raw[1])
+		values := c.raw()
+		d.value(values[0])
+		d.value(values[1])
 		sum := d.sum()
 		mac := hmac.New(sha256.New, key)
 		_, _ = mac.Write(sum[:])

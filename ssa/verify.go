@@ -150,6 +150,11 @@ func (v *verifier) changedSince(e *Entry, applied string) bool {
 
 // done returns the Verification for the next plan.
 func (v *verifier) done(p *Plan) Verification {
+	for i := range p.Entries {
+		if x := p.Entries[i].x; x != nil && x.r.GVR.Resource != "" {
+			v.token(x.r.GVR)
+		}
+	}
 	out := Verification{Pass: v.before.Pass + 1, At: v.before.At, Tokens: v.tokens.known, Version: engineVersion, Blind: v.tokens.blind}
 	switch {
 	case v.full:
