@@ -45,7 +45,7 @@ func writeAssets(dir string) error {
 		if err := link(self, filepath.Join(dir, name)); err != nil {
 			return err
 		}
-		_, _ = fmt.Println(filepath.Join(dir, name))
+		_, _ = fmt.Fprintln(os.Stdout, filepath.Join(dir, name))
 	}
 	return nil
 }

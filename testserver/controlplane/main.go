@@ -38,7 +38,7 @@ func run(args []string) int {
 	}
 	switch args[1] {
 	case "version":
-		_, _ = fmt.Printf("Kubernetes %s\netcd %s\nGo %s\n", kubeversion.Kubernetes(), kubeversion.Etcd(), runtime.Version())
+		_, _ = fmt.Fprintf(os.Stdout, "Kubernetes %s\netcd %s\nGo %s\n", kubeversion.Kubernetes(), kubeversion.Etcd(), runtime.Version())
 		return 0
 	case "assets":
 		return assets(args[2:])

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/version"
@@ -31,6 +32,7 @@ type server struct {
 	o       Options
 	dataDir string // "" when the cluster was there before
 	binary  string
+	shared  bool // among the tests of a package
 	crds    crdRegistry
 
 	mu      sync.Mutex // guards p and what follows
@@ -39,6 +41,7 @@ type server struct {
 	raw     []byte
 	version version.Info
 	stopped bool
+	logFrom int64 // what is before this in the log is from the start
 }
 
 // errExisting is returned by what needs a control plane of its own.
@@ -91,6 +94,9 @@ func (s *server) start(ctx context.Context, port int) error {
 	}
 	s.mu.Lock()
 	s.p = p
+	if info, err := os.Stat(filepath.Join(s.dataDir, logFile)); err == nil {
+		s.logFrom = info.Size()
+	}
 	s.mu.Unlock()
 	if err := s.adopt(ctx, p.kubeconfig); err != nil {
 		p.stop()

@@ -49,10 +49,14 @@ func (s *server) logTail(limit int) string {
 		return ""
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err == nil && info.Size() > readLog {
-		if _, err := f.Seek(-readLog, io.SeekEnd); err != nil {
-			return ""
-		}
+	s.mu.Lock()
+	from := s.logFrom
+	s.mu.Unlock()
+	if info, err := f.Stat(); err == nil {
+		from = max(from, info.Size()-readLog)
+	}
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return ""
 	}
 	b, err := io.ReadAll(io.LimitReader(f, readLog)) //nolint:forbidigo // bounded
 	if err != nil {

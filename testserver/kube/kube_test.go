@@ -7,14 +7,12 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 
 	"github.com/gitops-kit/sdk/testserver/kube"
 )
@@ -52,23 +50,4 @@ func TestUsers(t *testing.T) {
 	}).Should(Succeed())
 	_, err = robot.CoreV1().Secrets(ns).List(t.Context(), metav1.ListOptions{})
 	g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
-}
-
-func TestFull(t *testing.T) {
-	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{Components: kube.Full})
-	ns := c.Namespace(t)
-	client := clientOf(t, c.Config())
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
-		Replicas: ptr.To[int32](3),
-		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
-			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}}},
-	}}
-	_, err := client.AppsV1().Deployments(ns).Create(t.Context(), d, metav1.CreateOptions{})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Eventually(t.Context(), func() (int32, error) {
-		d, err := client.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
-		return d.Status.AvailableReplicas, err
-	}).WithTimeout(30 * 1e9).Should(BeEquivalentTo(3))
 }

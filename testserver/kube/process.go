@@ -31,6 +31,8 @@ const (
 	stopWait = 10 * time.Second
 	// commandWait bounds a command to the process.
 	commandWait = 90 * time.Second
+	// groupWait bounds the wait for killed children to be gone.
+	groupWait = 2 * time.Second
 	// stderrTail is how much of the process's error output is kept.
 	stderrTail = 16 << 10
 )
@@ -164,8 +166,17 @@ func (p *process) stop() {
 
 // kill ends the process and its children at once.
 func (p *process) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	group := -p.cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGKILL)
 	<-p.done
+	// The children die at the same time, but nobody here waits for them.
+	for deadline := time.Now().Add(groupWait); time.Now().Before(deadline); {
+		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+			return
+		}
+		pause := time.NewTimer(time.Millisecond)
+		<-pause.C
+	}
 }
 
 // tailBuffer keeps the last bytes written to it.

@@ -73,6 +73,7 @@ func (r *registry) get(ctx context.Context, o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.shared = true
 	r.servers = append(r.servers, s)
 	return s, nil
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -28,7 +29,7 @@ import (
 const (
 	// readyLimit bounds the start of a component.
 	readyLimit = 60 * time.Second
-	pollEvery  = 20 * time.Millisecond
+	pollEvery  = 50 * time.Millisecond
 	// restartsHere is how many API servers run in this process one after the
 	// other: each keeps tens of megabytes, so later ones run in a child.
 	restartsHere = 3
@@ -91,10 +92,28 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.startAPIServer(ctx); err != nil {
 		return err
 	}
+	if err := c.awaitNamespaces(ctx); err != nil {
+		return err
+	}
 	if !c.full() {
 		return nil
 	}
 	return c.startOthers(ctx)
+}
+
+// awaitNamespaces waits for the namespaces that the API server makes by itself,
+// shortly after it says that it is ready.
+func (c *cluster) awaitNamespaces(ctx context.Context) error {
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+		err := c.await(ctx, "namespace "+name, func(ctx context.Context) (bool, error) {
+			_, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+			return err == nil, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cluster) startOthers(ctx context.Context) error {

@@ -29,6 +29,7 @@ type dir struct {
 const (
 	etcdDir        = "etcd"
 	pkiDir         = "pki"
+	runDir         = "run"
 	logFile        = "controlplane.log"
 	lockFile       = "lock"
 	kubeconfigFile = "kubeconfig"
@@ -56,12 +57,14 @@ func (d *dir) prepare() (err error) {
 		}
 		d.made = true
 	default:
-		_, statErr := os.Stat(d.path)
-		d.made = errors.Is(statErr, os.ErrNotExist)
+		// The lock file of an earlier run that was killed says that the
+		// directory was made by this program.
+		_, dirErr := os.Stat(d.path)
+		_, lockErr := os.Stat(d.file(lockFile))
 		if err := os.MkdirAll(d.path, 0o700); err != nil {
-			d.made = false
 			return err
 		}
+		d.made = errors.Is(dirErr, os.ErrNotExist) || lockErr == nil
 	}
 	if err := d.acquire(); err != nil {
 		return err
@@ -92,8 +95,12 @@ func (d *dir) acquire() error {
 }
 
 // makeSocketDir makes a private directory whose path is short, because socket
-// addresses are.
+// addresses are: in the data directory if that will do.
 func (d *dir) makeSocketDir() error {
+	if inside := d.file(runDir); len(filepath.Join(inside, "etcd")) <= maxSocketPath {
+		d.socketDir = inside
+		return os.MkdirAll(inside, 0o700)
+	}
 	bases := []string{os.TempDir(), "/tmp", "/var/tmp"}
 	var errs []error
 	for _, base := range bases {
@@ -128,7 +135,7 @@ func (d *dir) remove() {
 			return
 		}
 		if !d.keep {
-			for _, name := range []string{etcdDir, pkiDir, logFile, auditPolicy} {
+			for _, name := range []string{etcdDir, pkiDir, runDir, logFile, auditPolicy} {
 				_ = os.RemoveAll(d.file(name))
 			}
 		}
@@ -137,7 +144,7 @@ func (d *dir) remove() {
 			_ = d.lock.Close()
 		}
 		if d.made && !d.keep {
-			_ = os.Remove(d.path)
+			_ = os.RemoveAll(d.path)
 		}
 	})
 }

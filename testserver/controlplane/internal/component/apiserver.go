@@ -6,6 +6,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,6 +52,7 @@ func APIServerFlags(pkiDir, etcdSocket string, alone bool) []string {
 		"--endpoint-reconciler-type=none",
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
+		"--kubelet-preferred-address-types=InternalIP",
 		"--anonymous-auth=true",
 		"--service-cluster-ip-range=" + ServiceCIDR,
 		"--tls-cert-file=" + file(pki.Serving),
@@ -170,7 +172,7 @@ func addMetrics(gate featuregate.FeatureGate, registry basecompatibility.Compone
 func parse(component string, sets cliflag.NamedFlagSets, args []string) error {
 	all := pflag.NewFlagSet(component, pflag.ContinueOnError)
 	all.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
-	all.SetOutput(discard{})
+	all.SetOutput(io.Discard)
 	for _, s := range sets.FlagSets {
 		all.AddFlagSet(s)
 	}
@@ -182,10 +184,6 @@ func parse(component string, sets cliflag.NamedFlagSets, args []string) error {
 	}
 	return nil
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // trackedListener remembers its connections, so that stopping a server need
 // not wait for clients that watch.
