@@ -1,9 +1,11 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-MODULES := $(shell sed -n 's|^[[:space:]]*\./||p' go.work)   # one list: modsync writes it
+# One list: modsync writes it.
+MODULES := $(shell sed -n 's|^[[:space:]]*\./||p' go.work)
 LINTED  := $(MODULES) testserver/controlplane
-export GOWORK ?= off                                         # test what a consumer gets
+# Test what a consumer gets.
+export GOWORK ?= off
 TOOL_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 TOOL_controller-gen := sigs.k8s.io/controller-tools/cmd/controller-gen
 .PRECIOUS: bin/%
@@ -32,12 +34,14 @@ test-short/%: FORCE
 demo: ## A GitOps deployment on this machine; KEEP=1 stays up; KUBECONFIG=… uses a real cluster
 	@go -C examples run ./demo $(if $(KEEP),-keep)
 
-build: ## Build the manager into bin/
+build: ## Build every module in the workspace, and the manager into bin/
+	GOWORK=$(CURDIR)/go.work go build $(MODULES:%=./%/...)
 	go -C controllers build -trimpath -o ../bin/manager ./cmd/manager
 
 lint: $(LINTED:%=lint/%) ## Lint every module
 
-lint/testserver/controlplane: export GOFLAGS := -trimpath  # as it is built: Kubernetes is compiled once
+# As it is built, so that Kubernetes is compiled once.
+lint/testserver/controlplane: export GOFLAGS := -trimpath
 lint/testserver/controlplane: export CGO_ENABLED := 0
 lint/%: bin/golangci-lint FORCE
 	cd $* && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
