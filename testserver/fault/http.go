@@ -261,10 +261,14 @@ func (w *writer) finish() {
 	if w.plan.Extra > 0 && !w.head {
 		_, _ = w.out.Write(bytes.Repeat([]byte("x"), int(w.plan.Extra)))
 	}
+	st, _ := w.out.(*Stream)
 	if w.raw == nil {
+		if st != nil && st.err != nil { // stalled or gone: this is no proper end
+			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to end a connection
+		}
 		return
 	}
-	if w.chunks != nil && w.out.(*Stream).err == nil {
+	if w.chunks != nil && st != nil && st.err == nil {
 		_ = w.chunks.Close()
 		_, _ = w.buf.WriteString("\r\n")
 	}
