@@ -150,6 +150,12 @@ func (d *destination) close(err error) error {
 // replaced.
 func (d *destination) publish() error {
 	err := d.parent.Rename(d.staging+"/"+treeName, d.name)
+	if errors.Is(err, fs.ErrExist) {
+		// [os.Root.Rename] replaces no directory; Remove takes an empty one only.
+		if err = d.parent.Remove(d.name); err == nil {
+			err = d.parent.Rename(d.staging+"/"+treeName, d.name)
+		}
+	}
 	if err == nil {
 		return nil
 	}
