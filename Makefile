@@ -76,7 +76,7 @@ trace: ## Count the requirements that tests name
 check: modules-check generate-check lint hygiene test trace clean-tree ## What CI runs
 
 bench: ## Compare with peers, side by side (slow; not in CI)
-	@for m in bench/*/; do (cd $$m && ./run.sh); done
+	@for m in bench/*/; do echo "==> $$m"; (cd $$m && go run .); done
 
 fuzz: ## Fuzz every target for FUZZTIME (default 30s each)
 	@tools/fuzz.sh
