@@ -98,14 +98,19 @@ func (a *App) DeepCopyInto(out *App) {
 	}
 }
 
+// DeepCopy returns a copy.
+func (a *App) DeepCopy() *App {
+	out := &App{}
+	a.DeepCopyInto(out)
+	return out
+}
+
 // DeepCopyObject returns a copy.
 func (a *App) DeepCopyObject() runtime.Object {
 	if a == nil {
 		return nil
 	}
-	out := &App{}
-	a.DeepCopyInto(out)
-	return out
+	return a.DeepCopy()
 }
 
 // DeepCopyObject returns a copy.
