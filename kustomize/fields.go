@@ -266,7 +266,7 @@ func visit(n *yaml.Node, path []string, create bool, kind yaml.Kind, f func(*yam
 		if len(path) == 1 {
 			next = &yaml.Node{Kind: kind}
 		}
-		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, next)
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, next)
 	case isNull(next) && create:
 		return errBail
 	case isNull(next):
@@ -297,7 +297,7 @@ func setEntry(n *yaml.Node, key, value string) error {
 		}
 	}
 	n.Content = append(n.Content,
-		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key},
+		&yaml.Node{Kind: yaml.ScalarNode, Value: key}, // without a tag, as kyaml writes it
 		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value})
 	return nil
 }

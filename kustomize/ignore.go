@@ -26,9 +26,7 @@ func (l *loader) loadIgnore() error {
 	if err != nil {
 		return &BuildError{File: ignoreInput, Err: err}
 	}
-	l.mu.Lock()
 	l.record(Input{Path: ignoreInput, Kind: InputIgnore, SHA256: ignoreDigest(patterns)})
-	l.mu.Unlock()
 	l.ignored = func(rel string, dir bool) bool { return rel != "." && m.Match(rel, dir).Ignored }
 	return nil
 }

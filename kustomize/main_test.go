@@ -41,7 +41,10 @@ func files(text string) fstest.MapFS {
 	return out
 }
 
-type fsys = fs.FS
+type (
+	fsys   = fs.FS
+	fsFile = fs.File
+)
 
 func build(t testing.TB, root fs.FS, o kustomize.Options) (*kustomize.Result, error) {
 	t.Helper()

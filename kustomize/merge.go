@@ -175,7 +175,7 @@ func mergeInto(dest, patch *yaml.Node, s *mergeSchema) {
 		case isNull(value):
 			removeKey(dest, key)
 		case have == nil:
-			dest.Content = append(dest.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, copyNode(value))
+			dest.Content = append(dest.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key, Style: patch.Content[i].Style}, copyNode(value))
 		case value.Kind == yaml.MappingNode:
 			mergeInto(have, value, s.field(key))
 		case value.Kind == yaml.SequenceNode && s.field(key).associative():

@@ -51,7 +51,7 @@ func (l *loader) readSources() error {
 	if err := limits.Check("objects", l.lim.Objects, n.objects); err != nil {
 		return &BuildError{File: l.root.name, Err: err}
 	}
-	if err := limits.Check("build-files", 10*l.lim.Files, n.visits); err != nil {
+	if err := limits.Check("build-files", max(l.lim.Files, maxVisits), n.visits); err != nil {
 		return &BuildError{File: l.root.name, Err: err}
 	}
 	return nil
@@ -159,6 +159,10 @@ func listItems(n *yaml.Node) *yaml.Node {
 	}
 	return nil
 }
+
+// maxVisits bounds how often an engine visits kustomizations: the same base may
+// be reached on many ways.
+const maxVisits = 100_000
 
 type counted struct{ objects, visits int64 }
 

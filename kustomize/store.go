@@ -69,6 +69,8 @@ type store struct {
 	ctx context.Context //nolint:containedctx // one build; kustomize's file system interface has no context
 	lim Limits
 
+	// One goroutine reads. The lock is for those who look at a build that is
+	// under way, and is never held while a tree is touched, which may hang.
 	mu     sync.Mutex
 	trees  []*tree
 	blobs  map[string][]byte // by virtual path without links
@@ -106,8 +108,6 @@ func (s *store) stat(t *tree, rel string) stat {
 		return stat{err: invalidf("path is longer than %d bytes", maxPath)}
 	}
 	hops := 0
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	got := s.follow(t, rel, &hops)
 	if errors.Is(got.err, fs.ErrNotExist) {
 		s.record(Input{Path: t.name(rel), Kind: InputAbsent})
@@ -190,8 +190,6 @@ func (s *store) read(t *tree, rel string) ([]byte, error) {
 	case !st.mode.IsRegular():
 		return nil, invalidf("is not a regular file")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	key := t.virtual(st.real)
 	data, ok := s.blobs[key]
 	if !ok {
@@ -199,11 +197,12 @@ func (s *store) read(t *tree, rel string) ([]byte, error) {
 		if data, err = s.load(t, st); err != nil {
 			return nil, err
 		}
+		s.mu.Lock()
 		s.blobs[key] = data
+		s.bytes += int64(len(data))
+		s.mu.Unlock()
 	}
-	if in := t.name(rel); s.inputs[in].Kind != InputFile {
-		s.record(Input{Path: in, Kind: InputFile, SHA256: digest(data)})
-	}
+	s.record(Input{Path: t.name(rel), Kind: InputFile, SHA256: digest(data)})
 	return data, nil
 }
 
@@ -230,8 +229,7 @@ func (s *store) load(t *tree, st stat) ([]byte, error) {
 	if err := limits.Check("build-file", s.lim.File, int64(len(data))); err != nil {
 		return nil, err
 	}
-	s.bytes += int64(len(data))
-	if err := limits.Check("build-total", s.lim.Total, s.bytes); err != nil {
+	if err := limits.Check("build-total", s.lim.Total, s.bytes+int64(len(data))); err != nil {
 		return nil, err
 	}
 	return data, nil
@@ -247,8 +245,6 @@ func (s *store) list(t *tree, rel string) ([]fs.DirEntry, error) {
 		return nil, pathError(err)
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.record(Input{Path: t.name(rel), Kind: InputDir, SHA256: listDigest(entries)})
 	return entries, nil
 }
@@ -261,13 +257,15 @@ func listDigest(entries []fs.DirEntry) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// record keeps the first fact about a path, except that a file beats a link of
-// the same name.
+// record keeps the first fact about a path; links and lists are facts of their
+// own.
 func (s *store) record(in Input) {
 	key := in.Path
 	if in.Kind == InputLink || in.Kind == InputDir {
 		key = string(in.Kind) + "\x00" + key
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if _, ok := s.inputs[key]; !ok {
 		s.inputs[key] = in
 	}

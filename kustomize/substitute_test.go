@@ -207,7 +207,7 @@ func TestIdentityAfterSubstitution(t *testing.T) {
 func TestSecretsInErrors(t *testing.T) {
 	for name, tc := range map[string]struct{ tree, sub string }{
 		"BrokenYAML": {"-- a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: ${S}}\n", canary + ": [\"{"},
-		"StringData": {"-- kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: \"[{op: test, path: /stringData/k, value: other}]\", target: {kind: Secret}}]\n-- a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: " + canary + "}\n", "x"},
+		"StringData": {"-- kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: '[{\"op\": \"test\", \"path\": \"/stringData/k\", \"value\": \"other\"}]', target: {kind: Secret}}]\n-- a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: " + canary + "}\n", "x"},
 		"NoName":     {"-- kustomization.yaml --\nresources: [a.yaml]\n-- a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {labels: {}}\nstringData: {k: " + canary + "}\n", "x"},
 		"WrongKind":  {"-- kustomization.yaml --\nresources: [a.yaml]\nlabels: [{pairs: {a: b}}]\n-- a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: a, labels: [" + canary + "]}\nstringData: {k: " + canary + "}\n", "x"},
 		"Generator":  {"-- kustomization.yaml --\nsecretGenerator: [{name: a, literals: [\"k=" + canary + "\"]}, {name: a, literals: [\"k=" + canary + "\"]}]\n", "x"},
