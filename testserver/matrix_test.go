@@ -30,7 +30,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // server is what all servers have in common.
-type server interface {
+type server interface { //nolint:interfacebloat // all they have in common
 	URL() string
 	Client() *http.Client
 	SetFaults(...fault.Plan)

@@ -22,7 +22,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func get(t *testing.T, c *http.Client, url string, header ...string) (*http.Response, string) {
+// answer is what is left of a reply whose body was read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func get(t *testing.T, c *http.Client, url string, header ...string) (answer, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -40,7 +46,7 @@ func get(t *testing.T, c *http.Client, url string, header ...string) (*http.Resp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(b)
+	return answer{resp.StatusCode, resp.Header}, string(b)
 }
 
 // TST-22

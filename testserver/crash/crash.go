@@ -100,7 +100,7 @@ func Each(t *testing.T, o Options) []Point {
 	for _, p := range points {
 		t.Run(p.String(), func(t *testing.T) { single(t, o, p) })
 	}
-	rng := rand.New(rand.NewPCG(o.Seed, 1)) //nolint:gosec // reproducible on purpose
+	rng := rand.New(rand.NewPCG(o.Seed, 1))
 	for i := range o.Doubles {
 		first, second := points[rng.IntN(len(points))], points[rng.IntN(len(points))]
 		t.Run(fmt.Sprintf("double-%d/%s/%s", i, first, second), func(t *testing.T) { double(t, o, first, second) })
@@ -148,7 +148,7 @@ func Select(hits map[string]int, o Options) []Point {
 	for _, n := range names {
 		total += count(n)
 	}
-	rng := rand.New(rand.NewPCG(o.Seed, 0)) //nolint:gosec // reproducible on purpose
+	rng := rand.New(rand.NewPCG(o.Seed, 0))
 	var out []Point
 	for _, n := range names {
 		k := count(n)
@@ -180,6 +180,7 @@ func workDir(t *testing.T, o Options) string {
 }
 
 func single(t *testing.T, o Options, p Point) {
+	t.Helper()
 	dir := workDir(t, o)
 	out, killed, err := child(t, o, dir, p.String()+"=kill")
 	if !killed {
@@ -193,6 +194,7 @@ func single(t *testing.T, o Options, p Point) {
 }
 
 func double(t *testing.T, o Options, first, second Point) {
+	t.Helper()
 	dir := workDir(t, o)
 	var at []Point
 	for _, p := range []Point{first, second} {
@@ -229,7 +231,7 @@ func child(t *testing.T, o Options, dir, fail string) (string, bool, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+o.Helper+"$", "-test.count=1", "-test.v") //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+o.Helper+"$", "-test.count=1", "-test.v")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, failVariable+"=") }), o.Env...)
 	cmd.Env = append(cmd.Env, dirVariable+"="+dir)
 	if fail != "" {

@@ -99,13 +99,13 @@ type Server struct {
 }
 
 // Start runs a server for the length of a test.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	s, err := Run(context.WithoutCancel(t.Context()), o)
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s, err := Run(context.WithoutCancel(tb.Context()), o)
 	if err != nil {
-		t.Fatalf("start event server: %v", err)
+		tb.Fatalf("start event server: %v", err)
 	}
-	serve.Cleanup(t, s.Stop, s.Tail)
+	serve.Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 

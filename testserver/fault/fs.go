@@ -16,7 +16,7 @@ import (
 )
 
 // File is what [FS] opens; *os.File has all of it.
-type File interface {
+type File interface { //nolint:interfacebloat // as wide as the part of *os.File it stands for
 	io.Reader
 	io.ReaderAt
 	io.Writer

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -149,10 +150,7 @@ func (n *node) apply(op Op) {
 		}
 	case "syncdir":
 		if x != nil {
-			x.durable = map[string]*node{}
-			for k, v := range x.entries {
-				x.durable[k] = v
-			}
+			x.durable = maps.Clone(x.entries)
 		}
 	}
 }

@@ -67,13 +67,13 @@ type Proxy struct {
 }
 
 // StartProxy runs a proxy for the length of a test.
-func StartProxy(t testing.TB, upstream string, plans ...Plan) *Proxy {
-	t.Helper()
-	p, err := RunProxy(context.WithoutCancel(t.Context()), ProxyOptions{Upstream: upstream, Plans: plans})
+func StartProxy(tb testing.TB, upstream string, plans ...Plan) *Proxy {
+	tb.Helper()
+	p, err := RunProxy(context.WithoutCancel(tb.Context()), ProxyOptions{Upstream: upstream, Plans: plans})
 	if err != nil {
-		t.Fatalf("start proxy: %v", err)
+		tb.Fatalf("start proxy: %v", err)
 	}
-	t.Cleanup(p.Stop)
+	tb.Cleanup(p.Stop)
 	return p
 }
 
@@ -85,7 +85,7 @@ func RunProxy(ctx context.Context, o ProxyOptions) (*Proxy, error) {
 	if _, _, err := net.SplitHostPort(o.Upstream); err != nil && !isHTTP {
 		return nil, fmt.Errorf("proxy to %q: %w", o.Upstream, ErrUpstream)
 	}
-	ln, err := listen.Loopback(false)
+	ln, err := listen.Loopback(ctx, false)
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
@@ -178,7 +178,7 @@ func (p *Proxy) accept(l net.Listener) {
 
 // tcp copies one connection both ways.
 func (p *Proxy) tcp(c net.Conn) {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	upstream := p.currentUpstream()
 	plan := p.set.Pick("TCP", upstream, "tcp")
 	req := record.Request{Method: "TCP", Path: upstream, Route: "tcp"}
@@ -204,7 +204,7 @@ func (p *Proxy) tcp(c net.Conn) {
 		Close(c, true)
 		return
 	}
-	defer up.Close()
+	defer func() { _ = up.Close() }()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = up.Close(); _ = c.Close() })()

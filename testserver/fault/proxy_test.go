@@ -25,6 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func echo(t *testing.T) *serve.Server {
+	t.Helper()
 	return serve.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "hello from "+r.URL.Path+"\n")
 	}), serve.Options{})
@@ -92,7 +93,10 @@ func TestProxyOutage(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
-	_, err = tr.RoundTrip(r)
+	resp, err := tr.RoundTrip(r)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	p.Resume()
 	_, _, err = fetch(t, p.URL())

@@ -21,17 +21,13 @@ const blockSize = 16
 // writeDeltaPack writes a pack in which an object is a delta against the object
 // sent before it at the same path, or, in a thin pack, against what the client
 // has at that path.
-func (r *Repo) writeDeltaPack(w io.Writer, objs []packed, sel *selection, o deltaOptions) (int64, error) {
+func (r *Repo) writeDeltaPack(w io.Writer, objs []packed, sel *selection, o deltaOptions) error {
 	if o.chain <= 0 {
 		o.chain = 50
 	}
 	h := r.format.new()
 	cw := &countWriter{w: io.MultiWriter(w, h)}
-	var head [12]byte
-	copy(head[:], "PACK")
-	binary.BigEndian.PutUint32(head[4:], 2)
-	binary.BigEndian.PutUint32(head[8:], uint32(len(objs)))
-	_, _ = cw.Write(head[:])
+	packHeader(cw, len(objs))
 	last := map[string]sent{}
 	if o.thin {
 		r.thinBases(sel, last)
@@ -53,12 +49,11 @@ func (r *Repo) writeDeltaPack(w io.Writer, objs []packed, sel *selection, o delt
 		}
 		last[p.path] = sent{id: p.id, typ: obj.typ, offset: at, depth: depth, here: true}
 	}
-	sum := h.Sum(nil)
-	n, err := w.Write(sum)
 	if cw.err != nil {
-		err = cw.err
+		return cw.err
 	}
-	return cw.n + int64(n), err
+	_, err := w.Write(h.Sum(nil))
+	return err
 }
 
 // sent is an object a delta can be made against.

@@ -39,7 +39,7 @@ func (r *Repo) initDisk(root string) error {
 		return err
 	}
 	c := r.opts.Capabilities
-	on := func(b bool) string { return strconv.FormatBool(b) }
+	on := strconv.FormatBool
 	for _, kv := range [][2]string{
 		{"http.receivepack", "true"},
 		{"uploadpack.allowFilter", on(!c.NoFilter)},
@@ -248,7 +248,7 @@ func (x *sshServer) writeSSHD() error {
 	script := fmt.Sprintf("#!/bin/sh\ncd %s || exit 1\nexport GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_COUNT=1 "+
 		"GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'\n"+
 		"exec git-shell -c \"$(printf '%%s' \"$SSH_ORIGINAL_COMMAND\" | sed \"s|'/|'|\")\"\n", shellQuote(x.srv.root))
-	if err := os.WriteFile(filepath.Join(dir, "command"), []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "command"), []byte(script), 0o700); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(conf.String()), 0o600)
@@ -287,13 +287,13 @@ func (x *sshServer) sshd(c net.Conn) {
 	if err != nil {
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if os.Getuid() == 0 {
-		_ = os.MkdirAll("/run/sshd", 0o755) //nolint:gosec // sshd demands it
+		_ = os.MkdirAll("/run/sshd", 0o755)
 	}
 	ctx, cancel := context.WithCancel(x.ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-i", "-e", "-f", filepath.Join(dir, "sshd_config")) //nolint:gosec // path found above
+	cmd := exec.CommandContext(ctx, path, "-i", "-e", "-f", filepath.Join(dir, "sshd_config"))
 	cmd.Stdin, cmd.Stdout = f, f
 	cmd.WaitDelay = time.Second
 	_ = cmd.Run()

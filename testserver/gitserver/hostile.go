@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // PutRaw stores any bytes as an object of a type and returns its id: malformed
@@ -63,7 +64,7 @@ func (r *Repo) CommitTree(tree Hash, parents ...Hash) Hash {
 		fmt.Fprintf(&b, "parent %s\n", p)
 	}
 	r.mu.Lock()
-	when := r.time(zeroTime)
+	when := r.time(time.Time{})
 	r.mu.Unlock()
 	who := ident(defaultSignature(), when)
 	fmt.Fprintf(&b, "author %s\ncommitter %s\n\nhostile\n", who, who)
@@ -124,7 +125,7 @@ func (r *Repo) PackOf(rev string) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	_, err = writePack(&b, r.store, objs)
+	err = writePack(&b, r.store, objs)
 	return b.Bytes(), err
 }
 
@@ -271,7 +272,7 @@ func HTMLPage(w http.ResponseWriter, _ *http.Request) bool {
 // an oracle for tests that receive packs.
 func ParsePack(format ObjectFormat, pack []byte) ([]Hash, error) {
 	st := newStore(format, nil)
-	if _, err := readPack(bufio.NewReader(bytes.NewReader(pack)), st); err != nil {
+	if err := readPack(bufio.NewReader(bytes.NewReader(pack)), st); err != nil {
 		return nil, err
 	}
 	return st.news, nil
@@ -289,7 +290,7 @@ func ParseHash(format ObjectFormat, s string) (Hash, error) {
 // AddPack stores the objects of a pack, as a push would but with no reference.
 func (r *Repo) AddPack(pack []byte) error {
 	q := newStore(r.format, r.store)
-	if _, err := readPack(bufio.NewReader(bytes.NewReader(pack)), q); err != nil {
+	if err := readPack(bufio.NewReader(bytes.NewReader(pack)), q); err != nil {
 		return err
 	}
 	r.mu.Lock()

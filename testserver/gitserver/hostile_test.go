@@ -325,7 +325,7 @@ func TestFaultsOverSSH(t *testing.T) {
 // deadline is a TB whose context ends.
 type deadline struct {
 	testing.TB
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // what it is for
 }
 
 func (d deadline) Context() context.Context { return d.ctx }

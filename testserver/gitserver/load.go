@@ -6,6 +6,7 @@ package gitserver
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -65,9 +66,7 @@ func (r *Repo) CopyDir(branch, dir string, o CommitOptions) Hash {
 		r.srv.fail(fmt.Errorf("copy directory into %q: %w", r.name, err))
 		return ""
 	}
-	for p, n := range o.Nodes {
-		nodes[p] = n
-	}
+	maps.Copy(nodes, o.Nodes)
 	o.Nodes = nodes
 	return r.Commit(branch, nil, o)
 }

@@ -27,20 +27,20 @@ type client struct {
 	env []string
 }
 
-func newClient(t testing.TB, env ...string) *client {
-	t.Helper()
+func newClient(tb testing.TB) *client {
+	tb.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		missing(t, "git (apt-get install git)")
+		missing(tb, "git (apt-get install git)")
 	}
-	return &client{t: t, dir: t.TempDir(), env: env}
+	return &client{t: tb, dir: tb.TempDir()}
 }
 
-func missing(t testing.TB, what string) {
-	t.Helper()
+func missing(tb testing.TB, what string) {
+	tb.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatalf("missing program: %s", what)
+		tb.Fatalf("missing program: %s", what)
 	}
-	t.Skipf("missing program: %s", what)
+	tb.Skipf("missing program: %s", what)
 }
 
 func (c *client) try(args ...string) (string, error) {

@@ -6,7 +6,7 @@ package gitserver
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // the object format of most repositories
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -42,7 +42,7 @@ func (f ObjectFormat) new() hash.Hash {
 	if f == SHA256 {
 		return sha256.New()
 	}
-	return sha1.New() //nolint:gosec // see import
+	return sha1.New()
 }
 
 func (f ObjectFormat) size() int {
@@ -115,6 +115,7 @@ func (s *store) id(t Type, data []byte) Hash {
 	return Hash(hex.EncodeToString(h.Sum(nil)))
 }
 
+//nolint:gochecknoglobals // a pool
 var zlibWriters = sync.Pool{New: func() any {
 	w, _ := zlib.NewWriterLevel(nil, zlib.BestSpeed)
 	return w
@@ -190,12 +191,6 @@ func (s *store) merge() {
 		s.parent.add(id, s.objs[id])
 	}
 	s.objs, s.news = map[Hash]*object{}, nil
-}
-
-func (s *store) len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.objs)
 }
 
 // commitLinks are the ids in the header of a commit.

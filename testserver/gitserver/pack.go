@@ -14,28 +14,32 @@ import (
 	"io"
 )
 
-// writePack writes a pack of the objects without deltas and returns its size.
-func writePack(w io.Writer, st *store, objs []packed) (int64, error) {
+// writePack writes a pack of the objects without deltas.
+func writePack(w io.Writer, st *store, objs []packed) error {
 	h := st.format.new()
 	cw := &countWriter{w: io.MultiWriter(w, h)}
-	var head [12]byte
-	copy(head[:], "PACK")
-	binary.BigEndian.PutUint32(head[4:], 2)
-	binary.BigEndian.PutUint32(head[8:], uint32(len(objs)))
-	_, _ = cw.Write(head[:])
+	packHeader(cw, len(objs))
 	for _, p := range objs {
 		o := st.raw(p.id)
 		if o == nil {
-			return cw.n, fmt.Errorf("object %q: %w", p.id, ErrNotFound)
+			return fmt.Errorf("object %q: %w", p.id, ErrNotFound)
 		}
 		_, _ = cw.Write(entryHeader(int(o.typ), o.size))
 		if _, err := cw.Write(o.z); err != nil {
-			return cw.n, err
+			return err
 		}
 	}
-	sum := h.Sum(nil)
-	n, err := w.Write(sum)
-	return cw.n + int64(n), err
+	_, err := w.Write(h.Sum(nil))
+	return err
+}
+
+// packHeader writes the first twelve bytes of a pack.
+func packHeader(w io.Writer, count int) {
+	var head [12]byte
+	copy(head[:], "PACK")
+	binary.BigEndian.PutUint32(head[4:], 2)
+	binary.BigEndian.PutUint32(head[8:], uint32(count))
+	_, _ = w.Write(head[:])
 }
 
 // entryHeader encodes the type and size of a pack entry.
@@ -120,14 +124,14 @@ type pending struct {
 
 // readPack stores the objects of a pack in st, with deltas resolved. The
 // thin pack's bases come from st's parent.
-func readPack(r *bufio.Reader, st *store) (int, error) {
+func readPack(r *bufio.Reader, st *store) error {
 	p := &packReader{r: r, h: st.format.new()}
 	var head [12]byte
 	if _, err := io.ReadFull(p, head[:]); err != nil {
-		return 0, fmt.Errorf("header: %w", err)
+		return fmt.Errorf("header: %w", err)
 	}
 	if string(head[:4]) != "PACK" || binary.BigEndian.Uint32(head[4:]) != 2 {
-		return 0, fmt.Errorf("header: %w", errPack)
+		return fmt.Errorf("header: %w", errPack)
 	}
 	count := int(binary.BigEndian.Uint32(head[8:]))
 	at := map[int64]Hash{}
@@ -135,7 +139,7 @@ func readPack(r *bufio.Reader, st *store) (int, error) {
 	for range count {
 		pd, err := readEntry(p, st, at)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if pd != nil {
 			open = append(open, *pd)
@@ -145,12 +149,12 @@ func readPack(r *bufio.Reader, st *store) (int, error) {
 	want := p.h.Sum(nil)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(r, got); err != nil {
-		return 0, fmt.Errorf("trailer: %w", err)
+		return fmt.Errorf("trailer: %w", err)
 	}
 	if !bytes.Equal(want, got) {
-		return 0, fmt.Errorf("trailer: %w", errPack)
+		return fmt.Errorf("trailer: %w", errPack)
 	}
-	return count, resolveDeltas(st, at, open)
+	return resolveDeltas(st, at, open)
 }
 
 func readEntry(p *packReader, st *store, at map[int64]Hash) (*pending, error) {

@@ -11,8 +11,14 @@ import (
 	"github.com/gitops-kit/sdk/testserver/gitserver"
 )
 
+// answer is what is left of a reply whose body was read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // get fetches a URL with a raw client.
-func get(t *testing.T, s *gitserver.Server, url string, header ...string) (*http.Response, string) {
+func get(t *testing.T, s *gitserver.Server, url string, header ...string) (answer, string) {
 	t.Helper()
 	c := s.Client()
 	defer c.CloseIdleConnections()
@@ -32,5 +38,5 @@ func get(t *testing.T, s *gitserver.Server, url string, header ...string) (*http
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(b)
+	return answer{resp.StatusCode, resp.Header}, string(b)
 }

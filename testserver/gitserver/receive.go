@@ -68,7 +68,7 @@ func (s *session) receive() error {
 	q := newStore(s.repo.format, s.repo.store)
 	unpack := "ok"
 	if slices.ContainsFunc(ups, func(u *update) bool { return u.New != "" }) {
-		if _, err := readPack(s.in, q); err != nil {
+		if err := readPack(s.in, q); err != nil {
 			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 				return err // the client is gone; nothing was kept
 			}
@@ -277,8 +277,9 @@ func (s *store) links(id Hash, t Type) ([]Hash, error) {
 			}
 		}
 		return out, err
+	default:
+		return nil, nil
 	}
-	return nil, nil
 }
 
 // stderr is where remote messages go; without a side band, nowhere.

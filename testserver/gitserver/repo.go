@@ -246,9 +246,6 @@ func (r *Repo) time(when time.Time) time.Time {
 	return when
 }
 
-// zeroTime asks for the repository's own clock.
-var zeroTime time.Time
-
 func unixTime(s int64) time.Time { return time.Unix(s, 0).UTC() }
 
 func ident(s Signature, when time.Time) string {

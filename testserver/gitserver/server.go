@@ -43,13 +43,13 @@ type Server struct {
 }
 
 // Start runs a server for the length of a test.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	s, err := run(context.WithoutCancel(t.Context()), o, t.Errorf)
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s, err := run(context.WithoutCancel(tb.Context()), o, tb.Errorf)
 	if err != nil {
-		t.Fatalf("start git server: %v", err)
+		tb.Fatalf("start git server: %v", err)
 	}
-	serve.Cleanup(t, s.Stop, s.Tail)
+	serve.Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 

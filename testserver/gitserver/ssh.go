@@ -62,7 +62,7 @@ type sshServer struct {
 func (s *Server) startSSH(ctx context.Context, o SSHOptions) (*sshServer, error) {
 	x := &sshServer{srv: s, opts: o, log: s.Recorder()}
 	x.faults.Set(s.opts.Faults...)
-	ln, err := listen.Loopback(s.opts.IPv6)
+	ln, err := listen.Loopback(ctx, s.opts.IPv6)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (x *sshServer) loop() {
 			return
 		}
 		x.wg.Go(func() {
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			if x.srv.opts.Backend == Exec {
 				x.sshd(c)
 				return
@@ -176,7 +176,7 @@ func (x *sshServer) serve(c net.Conn) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = c.SetDeadline(time.Time{})
 	name := ""
 	if conn.Permissions != nil {
@@ -200,7 +200,7 @@ func (x *sshServer) serve(c net.Conn) {
 
 // session waits for the command of a session and runs it.
 func (x *sshServer) session(c net.Conn, id int64, name string, ch ssh.Channel, reqs <-chan *ssh.Request) {
-	defer ch.Close()
+	defer func() { _ = ch.Close() }()
 	protocol := ""
 	var done sync.WaitGroup
 	defer done.Wait()

@@ -51,6 +51,8 @@ const (
 )
 
 // rsaKeys are made once in a process: they take long.
+//
+//nolint:gochecknoglobals // a cache that is never written after the first use
 var rsaKeys = map[KeyType]func() (*rsa.PrivateKey, error){
 	RSA2048: sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }),
 	RSA3072: sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 3072) }),
@@ -67,9 +69,10 @@ func newKey(t KeyType) (any, error) {
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	case ECDSA521:
 		return ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	}
-	if f := rsaKeys[t]; f != nil {
-		return f()
+	default:
+		if f := rsaKeys[t]; f != nil {
+			return f()
+		}
 	}
 	return nil, fmt.Errorf("key type %q: %w", t, ErrNotFound)
 }

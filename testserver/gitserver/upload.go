@@ -48,17 +48,16 @@ func (r *Repo) snapshot() snapshot {
 	return snapshot{refs: maps.Clone(r.refs), head: r.head, opts: r.opts}
 }
 
-// errFatal is sent to the client as an ERR packet.
-type errFatal struct{ msg string }
+// fatalError is sent to the client as an ERR packet.
+type fatalError struct{ msg string }
 
-func (e *errFatal) Error() string { return e.msg }
+func (e *fatalError) Error() string { return e.msg }
 
-func fatalf(f string, a ...any) error { return &errFatal{fmt.Sprintf(f, a...)} }
+func fatalf(f string, a ...any) error { return &fatalError{fmt.Sprintf(f, a...)} }
 
 // finish reports a fatal error to the client and sends what is buffered.
 func (s *session) finish(err error) error {
-	var f *errFatal
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fatalError](err); ok {
 		s.out.linef("ERR %s", f.msg)
 	}
 	return errors.Join(err, s.out.send())
@@ -258,7 +257,7 @@ func (s *session) selectArg(sel *selection, line string) error {
 
 func parseCaps(s string) map[string]string {
 	out := map[string]string{}
-	for _, f := range strings.Fields(s) {
+	for f := range strings.FieldsSeq(s) {
 		k, v, _ := strings.Cut(f, "=")
 		out[k] = v
 	}
@@ -455,9 +454,9 @@ func (s *session) pack(w io.Writer, sel *selection, b boundary) error {
 	if snap.opts.Deltas != NoDeltas {
 		_, thin := s.caps["thin-pack"]
 		_, ofs := s.caps["ofs-delta"]
-		_, err = r.writeDeltaPack(bw, objs, sel, deltaOptions{thin: thin, ofs: ofs, chain: snap.opts.DeltaDepth})
+		err = r.writeDeltaPack(bw, objs, sel, deltaOptions{thin: thin, ofs: ofs, chain: snap.opts.DeltaDepth})
 	} else {
-		_, err = writePack(bw, r.store, objs)
+		err = writePack(bw, r.store, objs)
 	}
 	return errors.Join(err, bw.Flush())
 }

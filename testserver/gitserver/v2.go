@@ -278,8 +278,7 @@ func (s *session) sectionsV2(sel *selection, wantedRefs map[string]Hash) error {
 	}
 	s.out.linef("packfile")
 	if err := s.pack(band{s.out, 1, band64k}, sel, b); err != nil {
-		var f *errFatal
-		if errors.As(err, &f) {
+		if f, ok := errors.AsType[*fatalError](err); ok {
 			_, _ = band{s.out, 3, band64k}.Write([]byte(f.msg))
 			s.out.flushPkt()
 			return nil

@@ -74,7 +74,7 @@ func Package(files Files, version string) (*Chart, error) {
 	c.Name, _ = meta["name"].(string)
 	c.Version, _ = meta["version"].(string)
 	if c.Name == "" || c.Version == "" {
-		return nil, fmt.Errorf("Chart.yaml has no name or version: %w", ErrChart)
+		return nil, fmt.Errorf("no name or version in Chart.yaml: %w", ErrChart)
 	}
 	files = maps.Clone(files)
 	files["Chart.yaml"] = c.yaml

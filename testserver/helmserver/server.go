@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -96,13 +97,13 @@ type Server struct {
 }
 
 // Start runs a repository for the length of a test.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	s, err := run(context.WithoutCancel(t.Context()), o, t.Errorf)
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s, err := run(context.WithoutCancel(tb.Context()), o, tb.Errorf)
 	if err != nil {
-		t.Fatalf("start helm repository: %v", err)
+		tb.Fatalf("start helm repository: %v", err)
 	}
-	serve.Cleanup(t, s.Stop, s.Tail)
+	serve.Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 
@@ -178,9 +179,7 @@ func (s *Server) AddChartOptions(files Files, version string, o ChartOptions) *C
 		return c
 	}
 	e := map[string]any{}
-	for k, v := range c.meta {
-		e[k] = v
-	}
+	maps.Copy(e, c.meta)
 	e["urls"] = append([]string{url}, o.URLs...)
 	e["created"] = fixedTime
 	if !o.Created.IsZero() {

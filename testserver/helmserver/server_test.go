@@ -35,7 +35,13 @@ type index struct {
 	}
 }
 
-func get(t *testing.T, s *helmserver.Server, url, user, etag string) (*http.Response, []byte) {
+// answer is what is left of a reply whose body was read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func get(t *testing.T, s *helmserver.Server, url, user, etag string) (answer, []byte) {
 	t.Helper()
 	c := s.Client()
 	defer c.CloseIdleConnections()
@@ -58,7 +64,7 @@ func get(t *testing.T, s *helmserver.Server, url, user, etag string) (*http.Resp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, b
+	return answer{resp.StatusCode, resp.Header}, b
 }
 
 // TST-21

@@ -154,11 +154,11 @@ func (h History) Save(dir string, ops, env any) error {
 
 // Load reads a saved history.
 func Load(dir string) (History, error) {
-	f, err := os.Open(filepath.Join(dir, FactsFile)) //nolint:gosec // the caller's directory
+	f, err := os.Open(filepath.Join(dir, FactsFile))
 	if err != nil {
 		return nil, fmt.Errorf("load history: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	h, err := Read(f)
 	if err != nil {
 		return nil, fmt.Errorf("load history: %w", err)

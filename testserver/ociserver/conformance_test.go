@@ -30,12 +30,12 @@ func build(t *testing.T) string {
 	return out
 }
 
-func missing(t testing.TB, what string) {
-	t.Helper()
+func missing(tb testing.TB, what string) {
+	tb.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatalf("missing: %s", what)
+		tb.Fatalf("missing: %s", what)
 	}
-	t.Skipf("missing: %s", what)
+	tb.Skipf("missing: %s", what)
 }
 
 // TST-7, TST-20

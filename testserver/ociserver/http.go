@@ -159,7 +159,7 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, t target, o O
 		apiErr(500, "UNKNOWN", "blob is not readable").write(w)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	s.contentHeaders(w, o, "application/octet-stream", t.ref)
 	if o.NoRange {
 		r.Header.Del("Range")

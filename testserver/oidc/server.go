@@ -96,17 +96,19 @@ type Server struct {
 	n    int
 }
 
-// rsaKeys make one RSA key a process, as they take long; rotation adds others.
+// rsaKey makes one RSA key a process, as that takes long; rotation adds others.
+//
+//nolint:gochecknoglobals // a cache that is never written after the first use
 var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 // Start runs an issuer for the length of a test.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	s, err := Run(context.WithoutCancel(t.Context()), o)
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s, err := Run(context.WithoutCancel(tb.Context()), o)
 	if err != nil {
-		t.Fatalf("start issuer: %v", err)
+		tb.Fatalf("start issuer: %v", err)
 	}
-	serve.Cleanup(t, s.Stop, s.Tail)
+	serve.Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -71,13 +72,13 @@ type Server struct {
 }
 
 // Start runs a proxy for the length of a test.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	s, err := Run(context.WithoutCancel(t.Context()), o)
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s, err := Run(context.WithoutCancel(tb.Context()), o)
 	if err != nil {
-		t.Fatalf("start proxy: %v", err)
+		tb.Fatalf("start proxy: %v", err)
 	}
-	serve.Cleanup(t, s.Stop, s.Tail)
+	serve.Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 
@@ -96,7 +97,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.Server = h
 	if o.Kind == SOCKS5 {
-		if s.socks, err = listen.Loopback(false); err != nil {
+		if s.socks, err = listen.Loopback(ctx, false); err != nil {
 			s.cancel()
 			h.Stop()
 			return nil, err
@@ -231,10 +232,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "cannot reach destination", http.StatusBadGateway)
 		return
 	}
-	defer resp.Body.Close()
-	for k, v := range resp.Header {
-		w.Header()[k] = v
-	}
+	defer func() { _ = resp.Body.Close() }()
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body)
 }
@@ -296,7 +295,7 @@ func (s *Server) accept() {
 			return
 		}
 		s.wg.Go(func() {
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			s.serveSOCKS(c)
 		})
 	}

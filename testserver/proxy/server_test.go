@@ -22,6 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func hello(t *testing.T, tls bool) *serve.Server {
+	t.Helper()
 	return serve.Start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }), serve.Options{TLS: tls, Hosts: []string{"far.example"}})
 }
 

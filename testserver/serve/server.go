@@ -13,6 +13,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,22 +69,22 @@ type Server struct {
 
 // Start runs a server for the length of a test. It fails the test on error and,
 // if the test fails, prints the newest requests.
-func Start(t testing.TB, h http.Handler, o Options) *Server {
-	t.Helper()
-	s, err := Run(context.WithoutCancel(t.Context()), h, o)
+func Start(tb testing.TB, h http.Handler, o Options) *Server {
+	tb.Helper()
+	s, err := Run(context.WithoutCancel(tb.Context()), h, o)
 	if err != nil {
-		t.Fatalf("start server: %v", err)
+		tb.Fatalf("start server: %v", err)
 	}
-	Cleanup(t, s.Stop, s.Tail)
+	Cleanup(tb, s.Stop, s.Tail)
 	return s
 }
 
 // Cleanup registers stop with the test, and has tail printed if the test failed.
-func Cleanup(t testing.TB, stop func(), tail func() string) {
-	t.Cleanup(func() {
+func Cleanup(tb testing.TB, stop func(), tail func() string) {
+	tb.Cleanup(func() {
 		stop()
-		if t.Failed() {
-			t.Log(tail())
+		if tb.Failed() {
+			tb.Log(tail())
 		}
 	})
 }
@@ -95,7 +96,7 @@ func Run(ctx context.Context, h http.Handler, o Options) (*Server, error) {
 		s.log = record.NewLog()
 	}
 	s.faults.Set(o.Faults...)
-	ln, err := listen.Loopback(o.IPv6)
+	ln, err := listen.Loopback(ctx, o.IPv6)
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
@@ -289,8 +290,7 @@ func Tail(title string, l *record.Log) string {
 	var lines []string
 	size := 0
 	all := l.Requests()
-	for i := len(all) - 1; i >= 0; i-- {
-		r := all[i]
+	for _, r := range slices.Backward(all) {
 		line := fmt.Sprintf("%5d %s %-6s %s %d %dB conn=%d fault=%q", r.Seq, r.Time.Format("15:04:05.000"), r.Method, r.Path, r.Status, r.Bytes, r.Conn, r.Fault)
 		if size += len(line) + 1; size > 60<<10 {
 			break
@@ -299,8 +299,8 @@ func Tail(title string, l *record.Log) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d requests\n", title, l.Total())
-	for i := len(lines) - 1; i >= 0; i-- {
-		b.WriteString(lines[i] + "\n")
+	for _, line := range slices.Backward(lines) {
+		b.WriteString(line + "\n")
 	}
 	return b.String()
 }

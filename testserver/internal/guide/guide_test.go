@@ -98,7 +98,7 @@ func TestFirst(t *testing.T) {
 	srv := artifactserver.Start(t, artifactserver.Options{})
 	a := srv.Publish("GitRepository", "default", "demo", "main@sha1:abc", artifactserver.Files{"app.yaml": "kind: App\n"})
 
-	body, err := fetch(t.Context(), http.DefaultClient, a.URL, a.Digest)
+	body, err := fetch(t.Context(), srv.Client(), a.URL, a.Digest)
 
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(body).To(HaveLen(int(a.Size)))
@@ -119,7 +119,7 @@ func TestSurvives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			srv.SetFaults(plan)
-			_, err := fetch(t.Context(), http.DefaultClient, a.URL, a.Digest)
+			_, err := fetch(t.Context(), srv.Client(), a.URL, a.Digest)
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
@@ -131,7 +131,7 @@ func TestNeverAcceptsOtherContent(t *testing.T) {
 	a := srv.Publish("GitRepository", "default", "demo", "main@sha1:abc", artifactserver.Files{"app.yaml": "kind: App\n"})
 	srv.Replace(a.Path, []byte("something else"), true)
 
-	_, err := fetch(t.Context(), http.DefaultClient, a.URL, a.Digest)
+	_, err := fetch(t.Context(), srv.Client(), a.URL, a.Digest)
 
 	g.Expect(err).To(MatchError(errDigest))
 	g.Expect(srv.Log()).To(HaveLen(3)) // and it did not ask for ever
@@ -173,7 +173,7 @@ func TestEvents(t *testing.T) {
 	g := NewWithT(t)
 	sink := eventserver.Start(t, eventserver.Options{})
 
-	g.Expect(report(t.Context(), http.DefaultClient, sink.URL(), "Deployed")).To(Succeed())
+	g.Expect(report(t.Context(), sink.Client(), sink.URL(), "Deployed")).To(Succeed())
 
 	e, err := sink.Wait(t.Context(), func(e eventserver.Event) bool { return e.InvolvedObject.Name == "demo" })
 	g.Expect(err).NotTo(HaveOccurred())
@@ -236,7 +236,7 @@ func TestHostile(t *testing.T) {
 	}))
 	a := srv.PublishBytes("Bucket", "default", "evil", "v1", "evil.tar.gz", evil)
 
-	body, err := fetch(t.Context(), http.DefaultClient, a.URL, a.Digest)
+	body, err := fetch(t.Context(), srv.Client(), a.URL, a.Digest)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(body).To(Equal(evil)) // hand it to your extractor and see
 }

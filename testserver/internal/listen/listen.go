@@ -6,6 +6,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"sync"
@@ -84,12 +85,12 @@ func (c *Conn) forget() {
 }
 
 // Loopback opens a port of the kernel's choice on 127.0.0.1, or on ::1.
-func Loopback(ipv6 bool) (*Listener, error) {
+func Loopback(ctx context.Context, ipv6 bool) (*Listener, error) {
 	network, addr := "tcp4", "127.0.0.1:0"
 	if ipv6 {
 		network, addr = "tcp6", "[::1]:0"
 	}
-	l, err := net.Listen(network, addr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
