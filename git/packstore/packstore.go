@@ -370,3 +370,9 @@ func (s *store) Close() error {
 	s.packs = nil
 	return errors.Join(errs...)
 }
+
+// Missing lists the objects reachable from want and not from have, commits and
+// tags first, for drivers with an encoder of their own.
+func Missing(ctx context.Context, s driver.Store, want, have []driver.Hash) ([]driver.Hash, error) {
+	return reach.Missing(ctx, s, want, have)
+}
