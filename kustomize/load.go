@@ -234,13 +234,14 @@ func (l *loader) finish(k *kust, chain []*kust) error {
 	if err := l.entries(k, chain); err != nil {
 		return err
 	}
-	var err error
-	if k.served, err = k.encode(); err != nil {
+	served, err := k.encode()
+	if err != nil {
 		return &BuildError{File: k.name, Err: invalidf("invalid Kustomization: %v", err)}
 	}
-	if k.parsed, err = k.typed(k.served); err != nil {
+	if k.parsed, err = k.typed(served); err != nil {
 		return err
 	}
+	k.served = served
 	k.direct = covered(k)
 	for _, it := range k.items {
 		if it.base != nil {
