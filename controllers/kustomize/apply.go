@@ -15,7 +15,6 @@ import (
 	"github.com/gitops-kit/sdk/runtime/events"
 	"github.com/gitops-kit/sdk/runtime/reconcile"
 	"github.com/gitops-kit/sdk/ssa"
-	"github.com/gitops-kit/sdk/ssa/inventory"
 )
 
 const maxLines = 200
@@ -24,9 +23,8 @@ const maxLines = 200
 // is invalid or nothing is to be done.
 func (x *run) planAll(ctx context.Context, o *v1.Kustomization) (next reconcile.Result, err error) {
 	reconcile.Progress(ctx, "Detecting drift for revision %s with a timeout of %s", x.source.Revision, o.GetTimeout())
-	x.openLedger(o)
-	if err := x.ledger.Load(ctx); err != nil {
-		return next, failed(meta.InventoryFailedReason, err, "%v", err)
+	if x.complete, err = x.loadInventory(ctx, o); err != nil {
+		return next, err
 	}
 	x.old = x.ledger.Set()
 	opts := PlanOptions(o, x.flags)
@@ -41,7 +39,7 @@ func (x *run) planAll(ctx context.Context, o *v1.Kustomization) (next reconcile.
 	}
 	m.verified = x.plan.Verified
 	x.warnOwners(ctx, o)
-	if x.nothingToDo(o) && x.nothingToPrune(ctx, o) {
+	if x.complete && x.nothingToDo(o) && x.nothingToPrune(ctx, o) {
 		return x.quiet(ctx, o)
 	}
 	return next, nil
@@ -173,41 +171,4 @@ func applyFailure(o *v1.Kustomization, err error) error {
 		return unreachable(o, err)
 	}
 	return failed(meta.ReconciliationFailedReason, err, "%v", err)
-}
-
-// openLedger makes the write-ahead record over o's own status. A set that
-// adds objects is stored at once, one that only drops some with the run's
-// next status write.
-func (x *run) openLedger(o *v1.Kustomization) {
-	x.ledger = inventory.NewLedger(inventory.StoreFuncs{
-		LoadFunc: func(context.Context) (inventory.Set, string, error) {
-			return storedInventory(o), "status", nil
-		},
-		SaveFunc: func(ctx context.Context, s inventory.Set, _ string) (string, error) {
-			before := storedInventory(o)
-			o.Status.Inventory = inventoryOf(s)
-			if before.ContainsAll(s) {
-				return "status", nil
-			}
-			return "status", reconcile.Checkpoint(ctx)
-		},
-	})
-}
-
-func storedInventory(o *v1.Kustomization) inventory.Set {
-	var s inventory.Set
-	if o.Status.Inventory != nil {
-		for _, e := range o.Status.Inventory.Entries {
-			s.AddEntry(e.ID, e.Version)
-		}
-	}
-	return s
-}
-
-func inventoryOf(s inventory.Set) *v1.ResourceInventory {
-	out := &v1.ResourceInventory{Entries: []v1.ResourceRef{}}
-	for id, version := range s.Entries() {
-		out.Entries = append(out.Entries, v1.ResourceRef{ID: id, Version: version})
-	}
-	return out
 }

@@ -31,17 +31,34 @@ func (x *run) build(ctx context.Context, o *v1.Kustomization) (next reconcile.Re
 	if err != nil {
 		return next, failed(meta.BuildFailedReason, err, "post build failed: %v; check spec.postBuild.substituteFrom", err)
 	}
-	x.built, err = x.builder.Build(ctx, opts)
+	err = x.render(ctx, o, opts)
 	x.close()
 	if err != nil {
-		return next, buildFailure(err)
-	}
-	x.objects = x.built.Unstructured()
-	if err := encrypted(x.objects); err != nil {
 		return next, err
 	}
-	x.digest, err = digestOf(x.objects)
-	return next, err
+	return next, encrypted(x.objects)
+}
+
+// render builds, unless nothing changed that the last build has read.
+func (x *run) render(ctx context.Context, o *v1.Kustomization, opts kustomize.Options) error {
+	if last := x.results.get(o.UID); last != nil {
+		if same, err := x.builder.Unchanged(ctx, opts, last.built); err == nil && same {
+			x.built, x.objects, x.digest = last.built, last.built.Unstructured(), last.digest
+			return nil
+		}
+	}
+	var err error
+	if x.built, err = x.builder.Build(ctx, opts); err != nil {
+		x.results.drop(o.UID)
+		return buildFailure(err)
+	}
+	x.objects = x.built.Unstructured()
+	var size int64
+	if x.digest, size, err = digestOf(x.objects); err != nil {
+		return err
+	}
+	x.results.put(&result{uid: o.UID, built: x.built, digest: x.digest, bytes: size})
+	return nil
 }
 
 // buildFailure words a build error; the engine says file and line.
@@ -67,17 +84,18 @@ func encrypted(objects []*unstructured.Unstructured) error {
 	return nil
 }
 
-// digestOf identifies what was built, in build order.
-func digestOf(objects []*unstructured.Unstructured) (string, error) {
+// digestOf identifies what was built, in build order, and tells its size.
+func digestOf(objects []*unstructured.Unstructured) (digest string, size int64, err error) {
 	h := sha256.New()
 	for _, u := range objects {
 		b, err := u.MarshalJSON()
 		if err != nil {
-			return "", fmt.Errorf("encode %s: %w", ssa.IDOf(u).Display(), err)
+			return "", 0, fmt.Errorf("encode %s: %w", ssa.IDOf(u).Display(), err)
 		}
 		h.Write(b)
+		size += int64(len(b))
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
 func regexpQuote(s string) string { return regexp.QuoteMeta(s) }

@@ -37,7 +37,7 @@ func (r *Reconciler) Finalize(ctx context.Context, o *v1.Kustomization) (next re
 	x := &run{Reconciler: r, started: time.Now(), before: o.DeepCopy()}
 	if !Deletes(o) {
 		r.forget(o.UID)
-		return next, nil
+		return next, x.dropChunks(ctx, o)
 	}
 	if name, err := x.dependent(ctx, o); err != nil {
 		return next, err
@@ -59,21 +59,35 @@ func (x *run) teardown(ctx context.Context, o *v1.Kustomization) (next reconcile
 	opts := DeleteOptions(o, x.flags, x.Namespace)
 	opts.Keep[confirmKey] = "confirm"
 	opts.Claimed = x.claimed(o)
-	if x.prune, err = x.manager.PlanDelete(ctx, storedInventory(o), opts); err != nil {
+	if _, err = x.loadInventory(ctx, o); err != nil {
+		return next, err
+	}
+	all := x.ledger.Set()
+	if x.prune, err = x.manager.PlanDelete(ctx, all, opts); err != nil {
 		return next, teardownFailure(err)
 	}
 	res, err := x.manager.Delete(ctx, x.prune, opts)
 	x.record(res)
 	x.changed(ctx, o, err)
 	if err != nil {
-		o.Status.Inventory = inventoryOf(remaining(storedInventory(o), res))
+		if left := remaining(all, res); !spilled(o) {
+			o.Status.Inventory = inventoryOf(left)
+		}
 		return next, teardownFailure(err)
 	}
 	if o.GetDeletionPolicy() == v1.DeletionPolicyWaitForTermination && x.terminating(ctx, o, res) {
 		return reconcile.Result{After: terminationPoll}, nil
 	}
 	x.forget(o.UID)
-	return next, nil
+	return next, x.dropChunks(ctx, o)
+}
+
+// dropChunks removes what of a large inventory is outside the status.
+func (x *run) dropChunks(ctx context.Context, o *v1.Kustomization) error {
+	if !spilled(o) {
+		return nil
+	}
+	return (&statusStore{Reconciler: x.Reconciler, o: o}).sweep(ctx)
 }
 
 // terminating reports whether some of the deleted objects are still there and
@@ -140,7 +154,7 @@ func (x *run) unmanageable(ctx context.Context, o *v1.Kustomization) (bool, erro
 	}
 	reconcile.Emit(ctx, x.event(o, events.Warning, meta.PruneFailedReason, "unable to prune objects: \n"+strings.Join(ids, "\n")))
 	x.forget(o.UID)
-	return true, nil
+	return true, x.dropChunks(ctx, o)
 }
 
 func (x *run) ending(ctx context.Context, namespace string) (bool, error) {

@@ -47,6 +47,9 @@ type Flags struct {
 	PruneSuccessorWait    time.Duration
 	TeardownOrderTimeout  time.Duration
 	DeletionOrphanTimeout time.Duration
+	// InventorySpillBytes is the size from which on an inventory is kept in
+	// Secrets. 0: never.
+	InventorySpillBytes int
 	// Limits holds --limit values by name.
 	Limits map[string]int64
 
@@ -79,6 +82,7 @@ func (f *Flags) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.PruneSuccessorWait, "prune-successor-wait", 30*time.Second, "how long pruning waits for sets that may take an object over")
 	fs.DurationVar(&f.TeardownOrderTimeout, "teardown-order-timeout", 10*time.Minute, "how long a deleted set waits for deleted dependents")
 	fs.DurationVar(&f.DeletionOrphanTimeout, "deletion-orphan-timeout", 10*time.Minute, "when to give up deleting objects nobody can reach")
+	fs.IntVar(&f.InventorySpillBytes, "inventory-spill-bytes", 512<<10, "size from which on an inventory is kept in Secrets, 0 for never")
 	fs.StringArrayVar(&f.limits, "limit", nil, "change a limit, name=value, repeatable; negative for none")
 }
 

@@ -25,7 +25,7 @@ const maxBlocked = 20
 func (x *run) pruneAll(ctx context.Context, o *v1.Kustomization) (next reconcile.Result, err error) {
 	kept := x.applied.Inventory()
 	stale := x.old.Minus(kept)
-	if stale.Len() == 0 {
+	if stale.Len() == 0 || !x.complete {
 		return next, nil
 	}
 	if !o.Spec.Prune {
@@ -35,7 +35,7 @@ func (x *run) pruneAll(ctx context.Context, o *v1.Kustomization) (next reconcile
 		return next, nil
 	}
 	if _, ok := reconcile.Resumed[*parked](ctx); ok {
-		x.openLedger(o) // of this run's object
+		x.ledger = inventory.NewLedger(&statusStore{Reconciler: x.Reconciler, o: o}) // of this run's object
 	} else if w := x.awaitSuccessors(ctx, o); w != nil {
 		reconcile.Progress(ctx, "Waiting for Kustomizations that may take over objects of revision %s", x.source.Revision)
 		x.objects, x.built, x.plan = nil, nil, nil // not needed any more
@@ -123,7 +123,10 @@ func (x *run) claimed(o *v1.Kustomization) func(context.Context, []ssa.ID) (map[
 			if other.UID == o.UID || !sameCluster(o, other) || !other.DeletionTimestamp.IsZero() {
 				continue
 			}
-			theirs := storedInventory(other)
+			theirs, err := x.fullInventory(ctx, other)
+			if err != nil {
+				return nil, err
+			}
 			for _, id := range ids {
 				if theirs.Contains(id) {
 					out[id] = OwnerOf(other)
@@ -161,13 +164,13 @@ func (x *run) warnOwners(ctx context.Context, o *v1.Kustomization) {
 			continue
 		}
 		var other v1.Kustomization
-		if err := x.Client.Get(ctx, keyOf(e.Other.Namespace, e.Other.Name), &other); err != nil || !storedInventory(&other).Contains(e.ID) {
+		if err := x.Client.Get(ctx, keyOf(e.Other.Namespace, e.Other.Name), &other); err != nil {
+			continue
+		}
+		if theirs, err := x.fullInventory(ctx, &other); err != nil || !theirs.Contains(e.ID) {
 			continue
 		}
 		reconcile.Emit(ctx, x.event(o, events.Warning, "OwnershipConflict",
 			fmt.Sprintf("%s belongs to Kustomization %s/%s, too; it moves to %s/%s", e.ID.Display(), other.Namespace, other.Name, o.Namespace, o.Name)))
 	}
 }
-
-var _ ssa.Kept = (*ssa.Result)(nil)
-var _ inventory.Store = inventory.StoreFuncs{}

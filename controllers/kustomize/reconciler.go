@@ -6,6 +6,7 @@ package kustomize
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -31,8 +32,13 @@ type Reconciler struct {
 	memo        *ssa.Memo
 	expressions *cel.Compiler
 
+	results results
+	env     atomic.Pointer[ssa.EnvironmentWatcher] // of this cluster; nil until the manager runs
+
 	mu   sync.Mutex
 	seen map[types.UID]*memory
+
+	canSpill *bool // whether the installed CRD allows it; nil until asked
 }
 
 // memory is what one object's runs tell the next one. It is lost with the
@@ -53,25 +59,26 @@ type (
 // health check.
 type run struct {
 	*Reconciler
-	started time.Time
-	before  *v1.Kustomization // as stored
-	source  *meta.Artifact
-	origin  string // revision of the origin, from the artifact's metadata
-	tree    *fetch.Lease
-	objects []*unstructured.Unstructured
-	built   *kustomize.Result
-	digest  string // of the built objects
-	manager *ssa.Manager
-	old     inventory.Set
-	ledger  *inventory.Ledger
-	plan    *ssa.Plan
-	invalid error // what the plan says against objects
-	prune   *ssa.DeletePlan
-	applied *ssa.Result
-	targets []ssa.Target
-	changes []string // lines of the change set
-	rules   []ssa.Rule
-	waiting time.Time // start of the health check
+	started  time.Time
+	before   *v1.Kustomization // as stored
+	source   *meta.Artifact
+	origin   string // revision of the origin, from the artifact's metadata
+	tree     *fetch.Lease
+	objects  []*unstructured.Unstructured
+	built    *kustomize.Result
+	digest   string // of the built objects
+	manager  *ssa.Manager
+	old      inventory.Set
+	complete bool // the inventory is all there is
+	ledger   *inventory.Ledger
+	plan     *ssa.Plan
+	invalid  error // what the plan says against objects
+	prune    *ssa.DeletePlan
+	applied  *ssa.Result
+	targets  []ssa.Target
+	changes  []string // lines of the change set
+	rules    []ssa.Rule
+	waiting  time.Time // start of the health check
 }
 
 // Reconcile brings the cluster to the state that o's source describes.
@@ -128,6 +135,7 @@ func (r *Reconciler) memory(uid types.UID) *memory {
 }
 
 func (r *Reconciler) forget(uid types.UID) {
+	r.results.drop(uid)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.seen, uid)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/manager"
 
 	v1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
 	"github.com/gitops-kit/sdk/apis/meta"
@@ -69,6 +70,9 @@ func gates() []features.Gate {
 func Setup(k manager.Kit, f Flags) error {
 	r, err := New(k, f)
 	if err != nil {
+		return err
+	}
+	if err := k.Manager.Add(ctrl.RunnableFunc(r.watchEnvironment)); err != nil {
 		return err
 	}
 	return reconcile.Setup(k, r, reconcile.Options[*v1.Kustomization]{

@@ -42,16 +42,37 @@ func (r *Reconciler) managerOf(ctx context.Context, o *v1.Kustomization) (*ssa.M
 	if err != nil {
 		return nil, unreachable(o, err)
 	}
-	m, err := ssa.NewManager(cluster, ssa.Options{
+	opts := ssa.Options{
 		Owner:       OwnerOf(o),
 		Concurrency: r.flags.ConcurrentSSA,
 		Stages:      r.flags.stages,
 		Memo:        r.memo,
-	})
+	}
+	if env := r.env.Load(); env != nil && t.Kubeconfig == nil {
+		opts.Env = env
+	}
+	m, err := ssa.NewManager(cluster, opts)
 	if err != nil {
 		return nil, failed(meta.ReconciliationFailedReason, err, "%v", err)
 	}
 	return m, nil
+}
+
+// watchEnvironment follows what may change the effect of an apply although
+// neither objects nor sources change: CRDs and admission of this cluster.
+func (r *Reconciler) watchEnvironment(ctx context.Context) error {
+	c, err := r.Pool.Get(ctx, client.Target{})
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	cluster, err := client.Shared(c, newCluster)
+	if err != nil {
+		return err
+	}
+	r.env.Store(ssa.WatchEnvironment(ctx, cluster))
+	<-ctx.Done()
+	return nil
 }
 
 func newCluster(c *client.Client) (ssa.Cluster, error) {
