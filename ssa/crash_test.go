@@ -134,7 +134,7 @@ func newCrashWorld(t *testing.T) *crashWorld {
 		t.Fatal(err)
 	}
 	for name, manager := range map[string]string{"cs": "kubectl", "bystander": "someone"} {
-		e.createAs(manager, e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+name+", namespace: NS}\ndata: {v: x, stale: z}\n")[0])
+		e.createAs(manager, e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + ", namespace: NS}\ndata: {v: x, stale: z}\n")[0])
 	}
 	return w
 }
@@ -288,4 +288,3 @@ func TestCrashSeeds(t *testing.T) {
 	}
 	t.Logf("%d seeds in %v", seeds, time.Since(start))
 }
-
