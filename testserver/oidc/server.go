@@ -22,6 +22,7 @@ import (
 	"maps"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -329,4 +330,68 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(out)
+}
+
+// ErrToken reports a token that this issuer would not accept.
+var ErrToken = errors.New("token is not valid")
+
+// Verify is a strict verifier of this issuer's tokens: algorithm, published key,
+// signature, issuer, audience and times. It is what servers that trust the
+// issuer use, and an oracle for verifiers under test.
+func (s *Server) Verify(token, audience string) (Claims, error) {
+	bad := func(why string) (Claims, error) { return nil, fmt.Errorf("%s: %w", why, ErrToken) }
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return bad("malformed")
+	}
+	var header struct{ Alg, Kid string }
+	var claims Claims
+	raw := make([][]byte, 3)
+	for i, p := range parts {
+		b, err := base64.RawURLEncoding.DecodeString(p)
+		if err != nil {
+			return bad("malformed")
+		}
+		raw[i] = b
+	}
+	if json.Unmarshal(raw[0], &header) != nil || json.Unmarshal(raw[1], &claims) != nil {
+		return bad("malformed")
+	}
+	s.mu.Lock()
+	i := slices.IndexFunc(s.keys, func(k key) bool { return k.id == header.Kid && k.alg == header.Alg })
+	var k key
+	if i >= 0 {
+		k = s.keys[i]
+	}
+	s.mu.Unlock()
+	if i < 0 || !k.verify(parts[0]+"."+parts[1], raw[2]) {
+		return bad("signature")
+	}
+	if claims["iss"] != s.Issuer() {
+		return bad("issuer")
+	}
+	if aud, ok := claims["aud"].([]any); claims["aud"] != audience && (!ok || !slices.Contains(aud, any(audience))) {
+		return bad("audience")
+	}
+	now := float64(s.opts.Now().Unix())
+	if exp, ok := claims["exp"].(float64); !ok || now >= exp {
+		return bad("expired")
+	}
+	if nbf, ok := claims["nbf"].(float64); ok && now < nbf {
+		return bad("not yet valid")
+	}
+	return claims, nil
+}
+
+func (k key) verify(text string, sig []byte) bool {
+	sum := sha256.Sum256([]byte(text))
+	switch p := k.private.Public().(type) {
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(p, crypto.SHA256, sum[:], sig) == nil
+	case *ecdsa.PublicKey:
+		return len(sig) == 64 && ecdsa.Verify(p, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+	case ed25519.PublicKey:
+		return ed25519.Verify(p, []byte(text), sig)
+	}
+	return false
 }

@@ -86,6 +86,15 @@ func TestTokens(t *testing.T) {
 	claims := decode(t, strings.Split(tok, ".")[1])
 	g.Expect(claims).To(And(HaveKeyWithValue("aud", "me"), HaveKeyWithValue("exp", 1600.0), HaveKeyWithValue("email", "a@example.com")))
 	g.Expect(verify(t, s, tok)).To(Succeed())
+	got, err := s.Verify(tok, "me")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got).To(HaveKeyWithValue("email", "a@example.com"))
+	for name, c := range map[string]oidc.Claims{"audience": {"aud": "you"}, "issuer": {"iss": "x"}, "expired": {"exp": 999}, "future": {"nbf": 1001}} {
+		bad, err := s.Token(c)
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = s.Verify(bad, "me")
+		g.Expect(err).To(MatchError(oidc.ErrToken), name)
+	}
 
 	for name, o := range map[string]oidc.TokenOptions{
 		"foreign": {Foreign: true}, "spoiled": {Spoil: true}, "none": {Algorithm: "none"}, "hs256": {Algorithm: "HS256"}, "kid": {KeyID: "x"}, "nokid": {KeyID: "-"},
@@ -93,6 +102,8 @@ func TestTokens(t *testing.T) {
 		bad, err := s.TokenWith(nil, o)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(verify(t, s, bad)).NotTo(Succeed(), name)
+		_, err = s.Verify(bad, "me")
+		g.Expect(err).To(MatchError(oidc.ErrToken), name)
 	}
 	odd, err := s.TokenWith(nil, oidc.TokenOptions{Drop: []string{"sub"}, Pad: 1 << 20, Header: map[string]any{"jku": "http://evil"}})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -115,8 +126,10 @@ func TestAlgorithms(t *testing.T) {
 	g := NewWithT(t)
 	for alg, kty := range map[string]string{"ES256": "EC", "EdDSA": "OKP", "RS256": "RSA"} {
 		s := oidc.Start(t, oidc.Options{Algorithm: alg})
-		_, err := s.Token(nil)
+		tok, err := s.Token(oidc.Claims{"aud": []string{"x", "test"}})
 		g.Expect(err).NotTo(HaveOccurred())
+		_, err = s.Verify(tok, "test")
+		g.Expect(err).NotTo(HaveOccurred(), alg)
 		k := fetch(t, s, "/keys")["keys"].([]any)[0].(map[string]any)
 		g.Expect(k["kty"]).To(Equal(kty))
 	}

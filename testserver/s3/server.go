@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/testserver/fault"
+	"github.com/gitops-kit/sdk/testserver/internal/sigv4"
 	"github.com/gitops-kit/sdk/testserver/record"
 	"github.com/gitops-kit/sdk/testserver/serve"
 )
@@ -34,12 +35,9 @@ type Request = record.Request
 // Match selects entries of the log and requests for fault plans.
 type Match = record.Match
 
-// Credential is an access key.
-type Credential struct {
-	AccessKey, SecretKey string
-	// SessionToken, if set, must come with the request.
-	SessionToken string
-}
+// Credential is an access key with its secret and, for temporary ones, the
+// session token that must come with the request.
+type Credential = sigv4.Credential
 
 // Options configure a [Server]. The zero value is an open server over plain HTTP.
 type Options struct {
@@ -195,9 +193,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	objects, known := s.buckets[bucket]
 	objects = maps.Clone(objects)
 	s.mu.Unlock()
-	if e := s.authenticate(r, creds); e != nil {
-		fail(w, r, e.status, e.code, e.message)
-		return
+	if len(creds) > 0 {
+		user, e := sigv4.Verify(r, sigv4.Options{Service: "s3", Region: s.opts.Region, Credentials: creds, Now: s.opts.Now()})
+		if e != nil {
+			fail(w, r, e.Status, e.Code, e.Message)
+			return
+		}
+		serve.SetUser(r.Context(), user)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		fail(w, r, http.StatusMethodNotAllowed, "MethodNotAllowed", "only reading is supported")
