@@ -29,6 +29,6 @@ require (
 	gopkg.in/warnings.v0 v0.1.2 // indirect
 )
 
-replace github.com/gitops-kit/sdk/git => ../
-
 replace github.com/gitops-kit/sdk/testserver => ../../testserver
+
+replace github.com/gitops-kit/sdk/git => ..
