@@ -162,8 +162,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // missing returns the first required field that is empty.
 func missing(e Event) string {
 	for _, f := range [][2]string{
-		{"involvedObject.kind", e.InvolvedObject.Kind}, {"involvedObject.name", e.InvolvedObject.Name},
-		{"severity", e.Severity}, {"message", e.Message}, {"reason", e.Reason}, {"reportingController", e.ReportingController},
+		{"involvedObject.kind", e.InvolvedObject.Kind},
+		{"involvedObject.name", e.InvolvedObject.Name},
+		{"severity", e.Severity},
+		{"message", e.Message},
+		{"reason", e.Reason},
+		{"reportingController", e.ReportingController},
 	} {
 		if f[1] == "" {
 			return f[0]

@@ -36,8 +36,9 @@ func newFS(t *testing.T) (*fault.FS, string) {
 	return f, dir
 }
 
-// replace is the careful way to replace the file "old", with steps left out on request.
-func replace(f *fault.FS, content string, syncFile, syncDir bool) error {
+// replace is the careful way to replace the file "old", without the sync of its
+// content on request.
+func replace(f *fault.FS, content string, syncFile bool) error {
 	tmp, err := f.OpenFile(".tmp", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -51,9 +52,6 @@ func replace(f *fault.FS, content string, syncFile, syncDir bool) error {
 	}
 	if err := f.Rename(".tmp", "old"); err != nil {
 		return err
-	}
-	if !syncDir {
-		return nil
 	}
 	d, err := f.Open(".")
 	if err != nil {
@@ -82,7 +80,7 @@ func afterCut(t *testing.T, f *fault.FS, n int, mode fault.CutMode, name string)
 func TestPowerCut(t *testing.T) {
 	g := NewWithT(t)
 	f, _ := newFS(t)
-	g.Expect(replace(f, "new", true, true)).To(Succeed())
+	g.Expect(replace(f, "new", true)).To(Succeed())
 	var kinds []string
 	for _, op := range f.Ops() {
 		kinds = append(kinds, op.Kind)
@@ -101,7 +99,7 @@ func TestPowerCut(t *testing.T) {
 func TestPowerCutFindsMissingSync(t *testing.T) {
 	g := NewWithT(t)
 	f, dir := newFS(t)
-	g.Expect(replace(f, "new", false, true)).To(Succeed())
+	g.Expect(replace(f, "new", false)).To(Succeed())
 	b, err := os.ReadFile(filepath.Join(dir, "old"))
 	g.Expect(string(b), err).To(Equal("new"), "the real file is fine")
 	g.Expect(afterCut(t, f, len(f.Ops()), fault.LoseEntries, "old")).To(BeEmpty(), "renamed without its content")
@@ -132,7 +130,7 @@ func TestFailEveryOperation(t *testing.T) {
 			g := NewWithT(t)
 			f, dir := newFS(t)
 			f.Fail(k, errno)
-			err := replace(f, "new", true, true)
+			err := replace(f, "new", true)
 			if err == nil {
 				g.Expect(k).To(Equal(6), "five operations")
 				break
@@ -144,7 +142,7 @@ func TestFailEveryOperation(t *testing.T) {
 			g.Expect(string(b)).To(BeElementOf("old", "new"))
 			f.Heal()
 			_ = f.Remove(".tmp")
-			g.Expect(replace(f, "healed", true, true)).To(Succeed())
+			g.Expect(replace(f, "healed", true)).To(Succeed())
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 
 type op = history.Operation[history.RegisterInput, history.RegisterOutput]
 
-func write(start, end time.Duration, v string) op {
-	return op{Client: "a", Start: start, End: end, Input: history.RegisterInput{Write: true, Value: v}}
+func write(start, end time.Duration) op {
+	return op{Client: "a", Start: start, End: end, Input: history.RegisterInput{Write: true, Value: "x"}}
 }
 
 func read(c string, start, end time.Duration, v string) op {
@@ -39,16 +39,16 @@ func TestLinearizable(t *testing.T) {
 		want   bool
 	}{
 		"Empty":       {reason: "nothing happened", want: true},
-		"Sequential":  {reason: "read what was written", ops: []op{write(1, 2, "x"), read("b", 3, 4, "x")}, want: true},
-		"Stale":       {reason: "read of the old value after the write ended", ops: []op{write(1, 2, "x"), read("b", 3, 4, "")}},
-		"Overlap":     {reason: "while the write runs both values are right", ops: []op{write(1, 5, "x"), read("b", 2, 3, ""), read("c", 3, 4, "x")}, want: true},
-		"GoesBack":    {reason: "a later read may not see the older value", ops: []op{write(1, 9, "x"), read("b", 2, 3, "x"), read("b", 4, 5, "")}},
+		"Sequential":  {reason: "read what was written", ops: []op{write(1, 2), read("b", 3, 4, "x")}, want: true},
+		"Stale":       {reason: "read of the old value after the write ended", ops: []op{write(1, 2), read("b", 3, 4, "")}},
+		"Overlap":     {reason: "while the write runs both values are right", ops: []op{write(1, 5), read("b", 2, 3, ""), read("c", 3, 4, "x")}, want: true},
+		"GoesBack":    {reason: "a later read may not see the older value", ops: []op{write(1, 9), read("b", 2, 3, "x"), read("b", 4, 5, "")}},
 		"LostUpdate":  {reason: "two swaps from one value cannot both succeed", ops: []op{swap("a", 1, 4, "x", true), swap("b", 2, 5, "y", true)}},
 		"OneSwap":     {reason: "one of them can", ops: []op{swap("a", 1, 4, "x", true), swap("b", 2, 5, "y", false)}, want: true},
-		"UnknownDone": {reason: "an operation without reply may have happened", ops: []op{write(1, 0, "x"), read("b", 5, 6, "x")}, want: true},
-		"UnknownNot":  {reason: "or not", ops: []op{write(1, 0, "x"), read("b", 5, 6, "")}, want: true},
-		"UnknownLate": {reason: "or happen later", ops: []op{write(1, 0, "x"), read("b", 2, 3, ""), read("b", 5, 6, "x")}, want: true},
-		"Future":      {reason: "but not before it was called", ops: []op{read("b", 1, 2, "x"), write(3, 0, "x")}},
+		"UnknownDone": {reason: "an operation without reply may have happened", ops: []op{write(1, 0), read("b", 5, 6, "x")}, want: true},
+		"UnknownNot":  {reason: "or not", ops: []op{write(1, 0), read("b", 5, 6, "")}, want: true},
+		"UnknownLate": {reason: "or happen later", ops: []op{write(1, 0), read("b", 2, 3, ""), read("b", 5, 6, "x")}, want: true},
+		"Future":      {reason: "but not before it was called", ops: []op{read("b", 1, 2, "x"), write(3, 0)}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +137,9 @@ func TestCheckers(t *testing.T) {
 	}{
 		"QuietBad": {"a write in the window", history.Quiet(10, 20, "kc"), history.History{{Seq: 1, T: 15, Src: "audit", Verb: "patch", Actor: "kc/leader"}}, 1},
 		"QuietNear": {"reads, others, outside", history.Quiet(10, 20, "kc"), history.History{
-			{T: 15, Src: "audit", Verb: "get", Actor: "kc"}, {T: 15, Src: "audit", Verb: "patch", Actor: "user"}, {T: 21, Src: "audit", Verb: "patch", Actor: "kc"},
+			{T: 15, Src: "audit", Verb: "get", Actor: "kc"},
+			{T: 15, Src: "audit", Verb: "patch", Actor: "user"},
+			{T: 21, Src: "audit", Verb: "patch", Actor: "kc"},
 			{T: 15, Src: "claim", Verb: "patch", Actor: "kc"},
 		}, 0},
 		"CanaryBad": {"plain, base64, hex and URL form", history.Canary("s3cret/value"), history.History{
@@ -145,12 +147,19 @@ func TestCheckers(t *testing.T) {
 		}, 4},
 		"CanaryNear": {"a similar word", history.Canary("s3cret/value"), history.History{{Note: "s3cret value"}}, 0},
 		"AtomicBad": {"unknown digest; going back", history.Atomic, history.History{
-			{Verb: "publish", Name: "a", Digest: "1"}, {Verb: "publish", Name: "a", Digest: "2"},
-			{Verb: "download", Actor: "r", Name: "a", Digest: "2"}, {Verb: "download", Actor: "r", Name: "a", Digest: "1"}, {Verb: "download", Actor: "r", Name: "a", Digest: "3"},
+			{Verb: "publish", Name: "a", Digest: "1"},
+			{Verb: "publish", Name: "a", Digest: "2"},
+			{Verb: "download", Actor: "r", Name: "a", Digest: "2"},
+			{Verb: "download", Actor: "r", Name: "a", Digest: "1"},
+			{Verb: "download", Actor: "r", Name: "a", Digest: "3"},
 		}, 2},
 		"AtomicNear": {"another reader may be behind; another object too", history.Atomic, history.History{
-			{Verb: "publish", Name: "a", Digest: "1"}, {Verb: "publish", Name: "a", Digest: "2"}, {Verb: "publish", Name: "b", Digest: "1"},
-			{Verb: "download", Actor: "r", Name: "a", Digest: "2"}, {Verb: "download", Actor: "q", Name: "a", Digest: "1"}, {Verb: "download", Actor: "r", Name: "b", Digest: "1"},
+			{Verb: "publish", Name: "a", Digest: "1"},
+			{Verb: "publish", Name: "a", Digest: "2"},
+			{Verb: "publish", Name: "b", Digest: "1"},
+			{Verb: "download", Actor: "r", Name: "a", Digest: "2"},
+			{Verb: "download", Actor: "q", Name: "a", Digest: "1"},
+			{Verb: "download", Actor: "r", Name: "b", Digest: "1"},
 		}, 0},
 	}
 	for name, tc := range cases {

@@ -81,6 +81,7 @@ func Start(tb testing.TB, h http.Handler, o Options) *Server {
 
 // Cleanup registers stop with the test, and has tail printed if the test failed.
 func Cleanup(tb testing.TB, stop func(), tail func() string) {
+	tb.Helper()
 	tb.Cleanup(func() {
 		stop()
 		if tb.Failed() {
