@@ -321,6 +321,21 @@ func TestSchemaRunner(t *testing.T) {
 	}
 }
 
+// KZ-49: an error of a runner is transient unless it says otherwise.
+func TestSchemaRunnerError(t *testing.T) {
+	g := NewWithT(t)
+	b := kustomize.New(kustomize.BuilderOptions{SchemaRunner: brokenRunner{}})
+	_, err := b.Build(t.Context(), kustomize.Options{Root: isolationTrees()["own schema"]})
+	var be *kustomize.BuildError
+	g.Expect(errors.Is(err, errRunner) && errors.As(err, &be) && !be.Terminal()).To(BeTrue(), "%v", err)
+}
+
+var errRunner = errors.New("no worker is free")
+
+type brokenRunner struct{}
+
+func (brokenRunner) Run(context.Context, kustomize.SchemaTree) ([]byte, error) { return nil, errRunner }
+
 // runner is a schema runner in this process.
 type runner struct{}
 

@@ -41,7 +41,30 @@ func (l *loader) runKrusty(v *vfs) (objects []built, err error) {
 	if err := limits.Check("objects", l.lim.Objects, int64(m.Size())); err != nil {
 		return nil, err
 	}
-	return toObjects(m)
+	objects, err = toObjects(m)
+	if err == nil && l.root.sort != nil {
+		sortBuilt(objects, l.root.sort)
+	}
+	return objects, err
+}
+
+// sortBuilt orders what kustomize made. kustomize would do it, too, and write a
+// line to the log of the process.
+func sortBuilt(objects []built, o *types.SortOptions) {
+	list := make([]*resource, len(objects))
+	byResource := make(map[*resource]built, len(objects))
+	for i, b := range objects {
+		gvk := b.u.GroupVersionKind()
+		list[i] = &resource{group: gvk.Group, version: gvk.Version, kind: gvk.Kind, name: b.u.GetName(), namespace: b.u.GetNamespace()}
+		byResource[list[i]] = b
+	}
+	sorted, err := sortSet(list, o)
+	if err != nil {
+		return // checked when the file was read
+	}
+	for i, r := range sorted {
+		objects[i] = byResource[r]
+	}
 }
 
 // built is an object as an engine made it.
@@ -71,7 +94,10 @@ func (l *loader) engineError(err error) error {
 	}
 	var pe *PanicError
 	var le *LimitError
+	var ext external
 	switch {
+	case errors.As(err, &ext):
+		return &BuildError{File: l.root.name, Err: ext}
 	case errors.As(err, &pe), errors.As(err, &le):
 		return err
 	case errors.Is(err, errBail):

@@ -6,6 +6,7 @@ package kustomize
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type kust struct {
 	dir    string // in the tree, without links
 	served []byte
 	parsed *types.Kustomization
+	sort   *types.SortOptions // of the root, applied here
 	items  []item // resources in order
 	own    int    // entries of resources; those of bases follow
 	parts  []*kust
@@ -242,6 +244,17 @@ func (l *loader) finish(k *kust, chain []*kust) error {
 		return err
 	}
 	k.served = served
+	if o := k.parsed.SortOptions; o != nil && len(chain) == 1 {
+		if _, err := sortSet(nil, o); err == nil {
+			k.sort = o
+			unsorted := *k.kustFile
+			unsorted.fields = maps.Clone(k.fields)
+			delete(unsorted.fields, "sortOptions")
+			if k.served, err = unsorted.encode(); err != nil {
+				return &BuildError{File: k.name, Err: invalidf("invalid Kustomization: %v", err)}
+			}
+		}
+	}
 	k.direct = covered(k)
 	for _, it := range k.items {
 		if it.base != nil {
