@@ -175,7 +175,7 @@ func (m *mapper) ResourceSingularizer(resource string) (string, error) {
 // discoverAll asks for everything at once; a group that fails is recorded, not
 // an error.
 func discoverAll(ctx context.Context, dc *discovery.DiscoveryClient) (*discoveryResult, error) {
-	groups, lists, err := dc.ServerGroupsAndResourcesWithContext(ctx)
+	groups, lists, err := discovery.ServerGroupsAndResourcesWithContext(ctx, dc)
 	out := &discoveryResult{failed: map[string]error{}}
 	var partial *discovery.ErrGroupDiscoveryFailed
 	if errors.As(err, &partial) {

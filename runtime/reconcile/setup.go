@@ -96,7 +96,9 @@ func Setup[T Object](k Kit, r Reconciler[T], o Options[T]) error {
 	if err != nil {
 		return err
 	}
+	skip := true // several managers of one process may have a controller of the same name
 	c, err := controller.New(h.o.Name, k.Manager, controller.Options{
+		SkipNameValidation:      &skip,
 		Reconciler:              h,
 		MaxConcurrentReconciles: h.o.Concurrent,
 		NewQueue:                h.newQueue,
