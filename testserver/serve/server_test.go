@@ -93,7 +93,7 @@ func TestLog(t *testing.T) {
 	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
 	g.Expect(s.Wait(t.Context(), record.Match{Route: "echoPOST", Status: 200}, 1)).To(Succeed())
-	g.Eventually(func() bool { return s.Log()[0].Done }).Should(BeTrue())
+	g.Eventually(func() bool { return s.Log()[0].Done }).WithTimeout(time.Minute).Should(BeTrue())
 	q := s.Log()[0]
 	g.Expect(q.Seq).To(BeEquivalentTo(1))
 	g.Expect(q.Conn).To(BeEquivalentTo(1))
