@@ -189,3 +189,9 @@ func (in *feed) Read(b []byte) (int, error) {
 	in.pos += n
 	return n, nil
 }
+
+// peek implements buffered.
+func (in *feed) peek() []byte { return in.cur[in.pos:] }
+
+// skip implements buffered.
+func (in *feed) skip(n int) { in.pos += n }

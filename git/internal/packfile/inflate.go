@@ -19,8 +19,47 @@ type source interface {
 
 // inflater reads zlib streams and is reused.
 type inflater struct {
-	z   io.ReadCloser
-	buf []byte
+	z      io.ReadCloser
+	buf    []byte
+	tables *inflateTables
+	small  []byte
+}
+
+// smallObject is how long an object may be to be inflated in one go.
+const smallObject = 256 << 10
+
+// buffered is a source that shows what it holds already.
+type buffered interface {
+	source
+	// peek returns the bytes at hand, at least until the next call.
+	peek() []byte
+	// skip takes n of them.
+	skip(n int)
+}
+
+// quick inflates an object in one go when all of its bytes are at hand; false
+// means that the streaming decoder must try, and give the verdict.
+func (f *inflater) quick(src buffered, dst []byte) bool {
+	if len(dst) > smallObject {
+		return false
+	}
+	if f.tables == nil {
+		f.tables = new(inflateTables)
+	}
+	n, err := f.tables.inflate(dst, src.peek())
+	if err != nil {
+		return false
+	}
+	src.skip(n)
+	return true
+}
+
+// scratch returns a buffer of a size that is valid until the next call.
+func (f *inflater) scratch(size int64) []byte {
+	if int64(cap(f.small)) < size {
+		f.small = make([]byte, max(size, 16<<10))
+	}
+	return f.small[:size]
 }
 
 func newInflater() *inflater { return &inflater{buf: make([]byte, 32<<10)} }
@@ -36,7 +75,16 @@ func (f *inflater) open(src source, off int64) error {
 }
 
 // whole inflates exactly size bytes and appends them to dst.
-func (f *inflater) whole(src source, size int64, dst []byte, off int64) ([]byte, error) {
+func (f *inflater) whole(src buffered, size int64, dst []byte, off int64) ([]byte, error) {
+	if size <= smallObject {
+		at := len(dst)
+		if int64(cap(dst)-at) < size {
+			dst = append(make([]byte, 0, int64(at)+size), dst...)
+		}
+		if f.quick(src, dst[at:int64(at)+size]) {
+			return dst[:int64(at)+size], nil
+		}
+	}
 	if err := f.open(src, off); err != nil {
 		return nil, err
 	}
@@ -59,7 +107,13 @@ func (f *inflater) whole(src source, size int64, dst []byte, off int64) ([]byte,
 }
 
 // stream inflates exactly size bytes into w.
-func (f *inflater) stream(src source, size int64, w io.Writer, off int64) error {
+func (f *inflater) stream(src buffered, size int64, w io.Writer, off int64) error {
+	if size <= smallObject {
+		if b := f.scratch(size); f.quick(src, b) {
+			_, err := w.Write(b)
+			return err
+		}
+	}
 	if err := f.open(src, off); err != nil {
 		return err
 	}

@@ -162,7 +162,24 @@ type window struct {
 	fill int
 }
 
-const windowSize = 64 << 10
+const windowSize = 256 << 10
+
+// peek implements buffered. What is at hand is made to reach further when it
+// is little.
+func (w *window) peek() []byte {
+	if w.fill-w.pos < windowSize/4 {
+		off := w.off + int64(w.pos)
+		w.off, w.pos, w.fill = off, 0, 0
+		if w.more() != nil {
+			w.off, w.fill = off, 0
+			return nil
+		}
+	}
+	return w.buf[w.pos:w.fill]
+}
+
+// skip implements buffered.
+func (w *window) skip(n int) { w.pos += n }
 
 func (w *window) seek(off int64) {
 	if off >= w.off && off < w.off+int64(w.fill) {

@@ -35,7 +35,7 @@ type Options struct {
 }
 
 const (
-	chunkSize = 128 << 10
+	chunkSize = 512 << 10
 	// keepBudget bounds what is held of objects inflated on the way. Commits,
 	// trees and tags use all of it, blobs the first part.
 	keepBudget = 24 << 20
