@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 )
 
 // Limits of what a failed test's log gets; together at most 64 KiB.
@@ -112,13 +113,15 @@ func eventTime(e corev1.Event) metav1.Time {
 // condition, of all kinds.
 func (c *Cluster) writeNotReady(t testing.TB, b *strings.Builder, ns string) {
 	t.Helper()
-	disco, err := discovery.NewDiscoveryClientForConfig(c.Config())
+	config := c.Config()
+	config.WarningHandler = rest.NoWarnings{} // about kinds that are on their way out
+	disco, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return
 	}
 	ctx := cleanupContext(t)
 	lists, _ := disco.ServerPreferredNamespacedResourcesWithContext(ctx) //nolint:errcheck // what there is will do
-	client, err := dynamic.NewForConfig(c.Config())
+	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return
 	}

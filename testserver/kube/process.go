@@ -88,7 +88,7 @@ func startProcess(ctx context.Context, binary string, args []string, env map[str
 	case <-p.done:
 		return nil, fmt.Errorf("control plane ended before it was ready: %w\n%s", p.err, p.stderr.String())
 	case <-ctx.Done():
-		p.kill()
+		p.stop()
 		return nil, fmt.Errorf("wait for control plane: %w", ctx.Err())
 	}
 }
