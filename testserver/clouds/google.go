@@ -12,8 +12,8 @@ import (
 	"github.com/gitops-kit/sdk/testserver/serve"
 )
 
-func googleFail(w http.ResponseWriter, status int, code string) {
-	reply(w, status, map[string]string{"error": code, "error_description": "refused: " + code})
+func googleFail(w http.ResponseWriter, code string) {
+	reply(w, http.StatusBadRequest, map[string]string{"error": code, "error_description": "refused: " + code})
 }
 
 // googleSTS answers the token exchange of a workload identity pool.
@@ -26,7 +26,7 @@ func (s *Server) googleSTS(w http.ResponseWriter, r *http.Request, rest string) 
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		var m map[string]string
 		if err := json.Unmarshal(body(w, r), &m); err != nil {
-			googleFail(w, http.StatusBadRequest, "invalid_request")
+			googleFail(w, "invalid_request")
 			return
 		}
 		f = func(k string) string {
@@ -41,16 +41,16 @@ func (s *Server) googleSTS(w http.ResponseWriter, r *http.Request, rest string) 
 	}
 	if f("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange" || f("subject_token_type") != "urn:ietf:params:oauth:token-type:jwt" ||
 		f("requested_token_type") != "urn:ietf:params:oauth:token-type:access_token" || f("scope") == "" {
-		googleFail(w, http.StatusBadRequest, "invalid_request")
+		googleFail(w, "invalid_request")
 		return
 	}
 	if s.opts.GooglePool == "" || f("audience") != s.opts.GooglePool {
-		googleFail(w, http.StatusBadRequest, "invalid_target")
+		googleFail(w, "invalid_target")
 		return
 	}
 	sub, err := s.subject(f("subject_token"), s.opts.GooglePool)
 	if err != nil {
-		googleFail(w, http.StatusBadRequest, "invalid_grant")
+		googleFail(w, "invalid_grant")
 		return
 	}
 	serve.SetUser(r.Context(), sub)

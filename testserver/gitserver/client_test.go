@@ -5,11 +5,15 @@ package gitserver_test
 
 import (
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -169,4 +173,70 @@ func TestBasicAuth(t *testing.T) {
 		g.Expect(fmt.Sprint(q)).NotTo(ContainSubstring("s3cret"))
 	}
 	g.Expect(s.Count(gitserver.Match{Status: 401})).To(BeNumerically(">=", 1))
+}
+
+// TST-11: a push over http.postBuffer comes chunked, after a probe; a fetch with
+// much history comes compressed.
+func TestLargePushAndLongNegotiation(t *testing.T) {
+	for _, v := range []string{"0", "2"} {
+		t.Run(v, func(t *testing.T) {
+			g := NewWithT(t)
+			s := gitserver.Start(t, gitserver.Options{Auth: gitserver.Auth{Users: map[string]string{"ann": "pw"}}})
+			r := s.Repo("app")
+			seed(r)
+			c, u := mode{version: v}.connect(t, s, r)
+			u = strings.Replace(u, "http://", "http://ann:pw@", 1)
+			c.git("clone", "-q", u, "w")
+			w := c.at("w")
+			noise := make([]byte, 3<<20)
+			_, _ = rand.NewChaCha8([32]byte{1}).Read(noise)
+			w.write("big", string(noise))
+			w.git("add", ".")
+			w.git("commit", "-q", "-m", "big")
+			w.git("push", "-q", "origin", "main")
+			got, err := r.ReadFile("main", "big")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(got == string(noise)).To(BeTrue())
+
+			for i := range 100 {
+				w.git("commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
+			}
+			r.Commit("main", gitserver.Files{"more": "more"}, gitserver.CommitOptions{})
+			before := r.Stats()
+			w.git("fetch", "-q")
+			after := r.Stats()
+			g.Expect(after.Haves - before.Haves).To(BeNumerically(">", 60))
+			g.Expect(after.PackBytes - before.PackBytes).To(BeNumerically("<", 1000))
+		})
+	}
+}
+
+// TST-6: nothing of the Exec backend outlives it.
+func TestExecLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	s := gitserver.Start(t, gitserver.Options{Backend: gitserver.Exec, SSH: &gitserver.SSHOptions{}})
+	r := s.Repo("app")
+	seed(r)
+	c := newClient(t)
+	c.useSSH(s)
+	c.git("clone", "-q", r.SSHURL(), "w")
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.SSHAddr())
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = conn.Close() }()
+	_, err = io.ReadAtLeast(conn, make([]byte, 8), 8) // sshd's greeting: the child runs
+	g.Expect(err).NotTo(HaveOccurred())
+	root := filepath.Dir(r.Dir())
+	s.Stop()
+	_, err = os.Stat(root)
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+	g.Eventually(func() []string {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		var found []string
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), root) {
+				found = append(found, strings.ReplaceAll(string(b), "\x00", " "))
+			}
+		}
+		return found
+	}).WithTimeout(time.Minute).Should(BeEmpty())
 }
