@@ -158,19 +158,23 @@ func TestBadRevisions(t *testing.T) { // KUS-A4, KUS-A6, KUS-A15, KUS-10, KUS-61
 	}{
 		{"path", map[string]string{"other/a.yaml": configMap("a", "2")}, "ArtifactFailed", []string{"kustomization path not found: ./deploy", "check spec.path"}},
 		{
-			"kustomization", map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml, gone.yaml]\n", "deploy/a.yaml": configMap("a", "2")},
-			"BuildFailed", []string{"kustomize build failed", "gone.yaml"},
+			"kustomization",
+			map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml, gone.yaml]\n", "deploy/a.yaml": configMap("a", "2")},
+			"BuildFailed",
+			[]string{"kustomize build failed", "gone.yaml"},
 		},
 		{"not an object", map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "just: text\n"}, "BuildFailed", []string{"deploy/b.yaml"}},
 		{
 			"invalid object",
 			map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata: [1]\n"},
-			"ReconciliationFailed", []string{"ConfigMap/" + w.ns + "/b dry-run failed", "deploy/b.yaml"},
+			"ReconciliationFailed",
+			[]string{"ConfigMap/" + w.ns + "/b dry-run failed", "deploy/b.yaml"},
 		},
 		{
 			"unknown kind",
 			map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "apiVersion: example.com/v1\nkind: Widget\nmetadata:\n  name: b\n"},
-			"ReconciliationFailed", []string{"Widget"},
+			"ReconciliationFailed",
+			[]string{"Widget"},
 		},
 		{"empty", map[string]string{"deploy/readme.txt": "nothing"}, "PruneBlocked", []string{"nothing deleted", "gitops-kit.github.io/allow-empty"}},
 	}

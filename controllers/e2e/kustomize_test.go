@@ -21,7 +21,7 @@ import (
 	"github.com/gitops-kit/sdk/testserver/gitserver"
 )
 
-func deployment(name, annotations string) string {
+func deployment(annotations string) string {
 	return fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -37,7 +37,7 @@ spec:
       annotations: {%[2]s}
     spec:
       containers: [{name: main, image: "example.com/app:1"}]
-`, name, annotations)
+`, "web", annotations)
 }
 
 func TestApply(t *testing.T) { // KUS-A2, KUS-A3, KUS-45, KUS-66, KUS-3, WIRE-16, WIRE-17
@@ -91,7 +91,7 @@ func TestApply(t *testing.T) { // KUS-A2, KUS-A3, KUS-45, KUS-66, KUS-3, WIRE-16
 func TestNoChangeNoWrite(t *testing.T) { // KUS-52, KUS-5, KUS-A20, KUS-A37
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{}, "--status-flush-interval=1h")
-	id := w.commit("One", map[string]string{"a.yaml": configMap("a", "1"), "d.yaml": deployment("web", "")})
+	id := w.commit("One", map[string]string{"a.yaml": configMap("a", "1"), "d.yaml": deployment("")})
 	w.gitRepository(nil)
 	o := w.kustomization(func(o *kustomizev1.Kustomization) {
 		o.Spec.Interval, o.Spec.Wait = *meta.NewDuration(time.Second), true
@@ -261,7 +261,7 @@ func TestTransformersAndSubstitution(t *testing.T) { // KUS-21, KUS-30, KUS-31, 
 func TestHealth(t *testing.T) { // KUS-70, KUS-71, KUS-72, KUS-A18
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{})
-	id := w.commit("One", map[string]string{"d.yaml": deployment("web", "")})
+	id := w.commit("One", map[string]string{"d.yaml": deployment("")})
 	repo := w.gitRepository(nil)
 	o := w.kustomization(func(o *kustomizev1.Kustomization) {
 		o.Spec.Wait = true
@@ -275,13 +275,13 @@ func TestHealth(t *testing.T) { // KUS-70, KUS-71, KUS-72, KUS-A18
 	w.awaitEvent(o, corev1.EventTypeNormal, "Progressing", "Health check passed in ")
 
 	// A Deployment that exceeds its deadline fails the check early.
-	w.commit("Two", map[string]string{"d.yaml": deployment("web", "kubelet.gitops-kit.github.io/fail: never-ready")})
+	w.commit("Two", map[string]string{"d.yaml": deployment("kubelet.gitops-kit.github.io/fail: never-ready")})
 	w.request(repo)
 	w.unsuccessful(o, "HealthCheckFailed", "health check failed after ", "failed early due to stalled resources: [Deployment/"+w.ns+"/web status: 'Failed'")
 	w.await(o, meta.HealthyCondition, metav1.ConditionFalse, "HealthCheckFailed")
 	w.Expect(o.Status.LastAppliedRevision).To(Equal("main@sha1:" + string(id)))
 
-	id = w.commit("Three", map[string]string{"d.yaml": deployment("web", "")})
+	id = w.commit("Three", map[string]string{"d.yaml": deployment("")})
 	w.request(repo)
 	w.applied(o, id)
 }

@@ -29,7 +29,7 @@ import (
 // download fetches an artifact and checks size and digest against the status.
 func (w *world) download(a *meta.Artifact) []byte {
 	w.t.Helper()
-	resp, err := http.Get(a.URL) //nolint:noctx // loopback
+	resp, err := http.Get(a.URL)
 	w.Expect(err).NotTo(HaveOccurred())
 	defer resp.Body.Close()
 	w.Expect(resp.StatusCode).To(Equal(http.StatusOK))
@@ -49,7 +49,7 @@ func (w *world) names(a *meta.Artifact) map[string]string {
 	out := map[string]string{}
 	for r := tar.NewReader(zr); ; {
 		h, err := r.Next()
-		if err == io.EOF { //nolint:errorlint // as documented
+		if err == io.EOF {
 			return out
 		}
 		w.Expect(err).NotTo(HaveOccurred())

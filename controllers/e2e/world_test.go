@@ -76,7 +76,7 @@ func TestMain(m *testing.M) {
 	if bin, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(bin))
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // of a test main
 }
 
 func testScheme(g *WithT) *runtime.Scheme {
@@ -149,7 +149,7 @@ func (w *world) start(args ...string) {
 			return StopTrying("the manager ended: " + w.log.tail(4000))
 		default:
 		}
-		resp, err := http.Get("http://" + health + "/readyz") //nolint:noctx,gosec // loopback
+		resp, err := http.Get("http://" + health + "/readyz") //nolint:gosec // loopback
 		if err != nil {
 			return err
 		}
@@ -325,7 +325,7 @@ func configMap(name, value string) string {
 }
 
 func freePort(w *world) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // released at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.Expect(err).NotTo(HaveOccurred())
 	defer l.Close()
 	return l.Addr().String()

@@ -61,8 +61,7 @@ func (x *run) nothingToPrune(ctx context.Context, o *v1.Kustomization) bool {
 // partial reports whether an apply of a plan with invalid objects does
 // anything: valid objects go first when asked for, and so do earlier stages.
 func (x *run) partial(o *v1.Kustomization, err error) bool {
-	var p *ssa.PlanError
-	if !errors.As(err, &p) {
+	if _, ok := errors.AsType[*ssa.PlanError](err); !ok {
 		return false
 	}
 	if ApplyOptions(o).ContinueOnError {
@@ -74,6 +73,7 @@ func (x *run) partial(o *v1.Kustomization, err error) bool {
 			return false
 		case ssa.DecisionCreate, ssa.DecisionUpdate, ssa.DecisionRecreate:
 			return x.blockedLater(e.Stage)
+		default:
 		}
 	}
 	return false

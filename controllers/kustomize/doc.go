@@ -19,7 +19,7 @@
 //
 // # Errors
 //
-// A run ends with a [*Failure], which carries the reason of the Ready
+// A run ends with a [*RunError], which carries the reason of the Ready
 // condition and whether a retry is pointless.
 //
 // # Limits

@@ -94,7 +94,7 @@ func (x *run) announce(ctx context.Context, o *v1.Kustomization) {
 
 // failed records the outcome of a run that did not succeed.
 func (x *run) failed(o *v1.Kustomization, err error) {
-	var f *Failure
+	var f *RunError
 	if !errors.As(err, &f) {
 		return
 	}
@@ -119,9 +119,9 @@ func (r *Reconciler) endEvent(o *v1.Kustomization, s reconcile.Summary) (events.
 			e.Message = fmt.Sprintf("Dependencies do not meet ready condition, retrying in %s", s.Next)
 		}
 		return e, true
+	default:
 	}
-	var f *Failure
-	if errors.As(s.Err, &f) {
+	if f, ok := errors.AsType[*RunError](s.Err); ok {
 		e.Metadata = f.data
 		if len(f.lines) > 0 {
 			e.Message += "\n" + changeSet(f.lines)

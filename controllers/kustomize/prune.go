@@ -55,7 +55,7 @@ func (x *run) pruneAll(ctx context.Context, o *v1.Kustomization) (next reconcile
 func (x *run) deleteAll(ctx context.Context, o *v1.Kustomization, opts ssa.DeleteOptions) error {
 	res, err := x.manager.Delete(ctx, x.prune, opts)
 	x.record(res)
-	x.warnProtected(ctx, o, res)
+	x.warnProtected(ctx, o)
 	x.changed(ctx, o, err)
 	if err != nil {
 		return failed(meta.PruneFailedReason, err, "prune failed: %v", err)
@@ -94,7 +94,7 @@ func blockedText(b *ssa.PruneBlockedError) string {
 }
 
 // warnProtected names what a guard kept.
-func (x *run) warnProtected(ctx context.Context, o *v1.Kustomization, res *ssa.Result) {
+func (x *run) warnProtected(ctx context.Context, o *v1.Kustomization) {
 	if x.prune == nil {
 		return
 	}

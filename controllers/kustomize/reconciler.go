@@ -76,8 +76,7 @@ type run struct {
 	prune    *ssa.DeletePlan
 	applied  *ssa.Result
 	targets  []ssa.Target
-	changes  []string // lines of the change set
-	rules    []ssa.Rule
+	changes  []string  // lines of the change set
 	waiting  time.Time // start of the health check
 }
 

@@ -59,7 +59,7 @@ func TestValidateStalls(t *testing.T) { // KUS-12, KUS-13, REF-1
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			err := kustomize.Validate(app(tc.change), off, restricted, cel.New(cel.Options{}))
-			var f *kustomize.Failure
+			var f *kustomize.RunError
 			g.Expect(errors.As(err, &f)).To(BeTrue())
 			g.Expect(f.Reason()).To(Equal(tc.reason))
 			g.Expect(f.Terminal()).To(BeTrue())
@@ -69,13 +69,13 @@ func TestValidateStalls(t *testing.T) { // KUS-12, KUS-13, REF-1
 	NewWithT(t).Expect(kustomize.Validate(app(nil), off, restricted, cel.New(cel.Options{}))).To(Succeed())
 }
 
-func dependency(ready string, generation, observed int64, source, applied string) *unstructured.Unstructured {
+func dependency(ready string, generation int64, source, applied string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
 		"metadata": map[string]any{"name": "base", "namespace": "team", "generation": generation},
 		"spec":     map[string]any{"sourceRef": map[string]any{"kind": "GitRepository", "name": source}, "interval": "1m", "prune": true},
 		"status": map[string]any{
-			"observedGeneration": observed, "lastAppliedRevision": applied,
+			"observedGeneration": int64(2), "lastAppliedRevision": applied,
 			"conditions": []any{map[string]any{"type": "Ready", "status": ready, "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}},
 		},
 	}}
@@ -94,14 +94,14 @@ func TestDependencyReady(t *testing.T) { // KUS-11, KUS-12, KUS-14
 		want bool
 		why  string
 	}{
-		"ready, same source":  {dependency("True", 2, 2, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, true, ""},
-		"old revision":        {dependency("True", 2, 2, "app", "r0"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' revision is not up to date"},
-		"other source":        {dependency("True", 2, 2, "other", "r0"), ref, kustomize.Env{Revision: "r1"}, true, ""},
-		"not ready":           {dependency("False", 2, 2, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' is not ready"},
-		"generation not seen": {dependency("True", 3, 2, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' is not ready"},
-		"expression replaces": {dependency("False", 3, 2, "app", "r0"), expr, kustomize.Env{Revision: "r1", Ready: says(true, nil)}, true, ""},
-		"expression adds":     {dependency("False", 2, 2, "app", "r1"), expr, kustomize.Env{Revision: "r1", Additive: true, Ready: says(true, nil)}, false, "dependency 'team/base' is not ready"},
-		"expression false":    {dependency("True", 2, 2, "app", "r1"), expr, kustomize.Env{Revision: "r1", Ready: says(false, nil)}, false, "dependency 'team/base' is not ready according to readyExpr eval"},
+		"ready, same source":  {dependency("True", 2, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, true, ""},
+		"old revision":        {dependency("True", 2, "app", "r0"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' revision is not up to date"},
+		"other source":        {dependency("True", 2, "other", "r0"), ref, kustomize.Env{Revision: "r1"}, true, ""},
+		"not ready":           {dependency("False", 2, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' is not ready"},
+		"generation not seen": {dependency("True", 3, "app", "r1"), ref, kustomize.Env{Revision: "r1"}, false, "dependency 'team/base' is not ready"},
+		"expression replaces": {dependency("False", 3, "app", "r0"), expr, kustomize.Env{Revision: "r1", Ready: says(true, nil)}, true, ""},
+		"expression adds":     {dependency("False", 2, "app", "r1"), expr, kustomize.Env{Revision: "r1", Additive: true, Ready: says(true, nil)}, false, "dependency 'team/base' is not ready"},
+		"expression false":    {dependency("True", 2, "app", "r1"), expr, kustomize.Env{Revision: "r1", Ready: says(false, nil)}, false, "dependency 'team/base' is not ready according to readyExpr eval"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -6,6 +6,7 @@ package kustomize
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,7 +31,7 @@ func variables(ctx context.Context, read client.Reader, o *v1.Kustomization, len
 	}
 	s := &kustomize.Substitution{
 		Vars:    map[string]kustomize.Var{},
-		Always:  string(post.SubstituteStrategy) == alwaysStrategy,
+		Always:  post.SubstituteStrategy == alwaysStrategy,
 		Lenient: lenient,
 	}
 	if o.Annotations[substitutionAnnotation] == "typed" {
@@ -44,9 +45,7 @@ func variables(ctx context.Context, read client.Reader, o *v1.Kustomization, len
 		if err != nil {
 			return nil, fmt.Errorf("substitute from '%s/%s' error: %w", ref.Kind, ref.Name, err)
 		}
-		for k, v := range data {
-			s.Vars[k] = v
-		}
+		maps.Copy(s.Vars, data)
 	}
 	for k, v := range post.Substitute {
 		s.Vars[k] = kustomize.Var{Value: v}

@@ -85,11 +85,10 @@ func material(ctx context.Context, r *secrets.Reader, ref *meta.LocalObjectRefer
 // refused words an error of a Secret.
 func refused(err error) error {
 	text := err.Error() + "; correct the Secret"
-	var missing *secrets.SecretNotFoundError
-	if errors.As(err, &missing) {
+	if missing, ok := errors.AsType[*secrets.SecretNotFoundError](err); ok {
 		text = fmt.Sprintf("failed to get secret '%s/%s': not found; create it, or check the reference in spec", missing.Ref.Namespace, missing.Ref.Name)
 	}
-	return &Failure{Condition: v1.FetchFailedCondition, Reason_: v1.AuthenticationFailedReason, Class: Generic, Text: text, Err: err}
+	return &RunError{Condition: v1.FetchFailedCondition, Reason_: v1.AuthenticationFailedReason, Class: Generic, Text: text, Err: err}
 }
 
 // newClient adds to the options of the object what the process shares.
@@ -112,7 +111,7 @@ func (x *gitRun) newClient(o *v1.GitRepository, a *access) (*git.Client, error) 
 // VerifyPolicy turns mode and Secret into what has to be signed, by whom.
 func VerifyPolicy(v *v1.GitRepositoryVerification, files []secrets.File) *git.VerifyPolicy {
 	p := &git.VerifyPolicy{Mode: git.VerifyHead}
-	switch v.GetMode() {
+	switch v.GetMode() { //nolint:exhaustive // HEAD is the default
 	case v1.ModeGitTag:
 		p.Mode = git.VerifyTag
 	case v1.ModeGitTagAndHEAD:
@@ -145,7 +144,7 @@ func GitOptions(o *v1.GitRepository, secret, proxy *secrets.Material) (git.Optio
 		if !app {
 			text = fmt.Sprintf("secretRef '%s/%s' has no github app data but provider is set to github", o.Namespace, secret.Ref.Name)
 		}
-		return opts, &Failure{Condition: v1.FetchFailedCondition, Reason_: v1.InvalidProviderConfigurationReason, Class: Stalling, Text: text}
+		return opts, &RunError{Condition: v1.FetchFailedCondition, Reason_: v1.InvalidProviderConfigurationReason, Class: Stalling, Text: text}
 	}
 	if t := secret.TLS; t != nil {
 		var err error

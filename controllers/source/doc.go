@@ -19,7 +19,7 @@
 //
 // # Errors
 //
-// A run ends with a [*Failure], which carries the condition, its reason and
+// A run ends with a [*RunError], which carries the condition, its reason and
 // what happens next.
 //
 // # Limits

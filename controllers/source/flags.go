@@ -47,7 +47,7 @@ type Flags struct {
 	limits []string
 }
 
-var limitNames = []string{
+var limitNames = []string{ //nolint:gochecknoglobals // constant
 	"git-pack", "git-inflated", "git-object", "git-objects", "git-refs", "git-advertisement",
 	"worktree-files", "worktree-bytes", "worktree-depth", "artifact",
 }

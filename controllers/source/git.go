@@ -77,7 +77,7 @@ func (r *GitReconciler) Finalize(ctx context.Context, o *v1.GitRepository) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if _, err = store.Remove(ctx, keyOf(gitKind, o, "")); err != nil {
+	if _, err = store.Remove(ctx, keyOf(o, "")); err != nil {
 		reconcile.Emit(ctx, event(o, events.Warning, "GarbageCollectionFailed", err.Error(), nil))
 		return reconcile.Result{}, err
 	}
@@ -95,7 +95,7 @@ func (x *gitRun) validate(ctx context.Context, o *v1.GitRepository) (next reconc
 		o.Status.SourceVerificationMode = nil
 	}
 	if err := Validate(o, x.Gates.Enabled, x.Config.AllowHTTP); err != nil {
-		return next, x.fail(ctx, o, StepFetch, err)
+		return next, x.fail(o, StepFetch, err)
 	}
 	return next, nil
 }
@@ -104,7 +104,7 @@ func (x *gitRun) validate(ctx context.Context, o *v1.GitRepository) (next reconc
 // intact, and removes superseded ones.
 func (x *gitRun) stored(ctx context.Context, o *v1.GitRepository) (next reconcile.Result, err error) {
 	if x.store, err = x.storage.Store(); err != nil {
-		return next, x.fail(ctx, o, StepStorage, err)
+		return next, x.fail(o, StepStorage, err)
 	}
 	a := o.Status.Artifact
 	if a == nil {
@@ -121,7 +121,7 @@ func (x *gitRun) stored(ctx context.Context, o *v1.GitRepository) (next reconcil
 		conditions.Delete(o, v1.ArtifactInStorageCondition, v1.StorageOperationFailedCondition)
 		return next, x.progress(ctx, o, "building artifact: disappeared from storage")
 	case err != nil:
-		return next, x.fail(ctx, o, StepStorage, err)
+		return next, x.fail(o, StepStorage, err)
 	}
 	conditions.Delete(o, v1.StorageOperationFailedCondition)
 	if k, err := artifact.ParseKey(a.Path); err == nil {
@@ -133,7 +133,7 @@ func (x *gitRun) stored(ctx context.Context, o *v1.GitRepository) (next reconcil
 func (x *gitRun) collect(ctx context.Context, o *v1.GitRepository) error {
 	ctx, cancel := context.WithTimeout(ctx, collectBudget)
 	defer cancel()
-	done, err := x.store.Collect(ctx, keyOf(gitKind, o, ""), o.Status.Artifact)
+	done, err := x.store.Collect(ctx, keyOf(o, ""), o.Status.Artifact)
 	switch {
 	case err != nil:
 		reconcile.Emit(ctx, event(o, events.Warning, "GarbageCollectionFailed", err.Error(), nil))
@@ -149,7 +149,7 @@ func (x *gitRun) connect(ctx context.Context, o *v1.GitRepository) (next reconci
 		x.client, err = x.newClient(o, x.access)
 	}
 	if err != nil {
-		return next, x.fail(ctx, o, StepFetch, err)
+		return next, x.fail(o, StepFetch, err)
 	}
 	return next, nil
 }
@@ -160,7 +160,7 @@ func (x *gitRun) resolve(ctx context.Context, o *v1.GitRepository) (next reconci
 	defer cancel()
 	x.resolved, err = x.client.Resolve(ctx, ReferenceOf(o), git.ResolveOptions{Known: knownRevision(o)})
 	if err != nil {
-		return next, x.fail(ctx, o, StepFetch, err)
+		return next, x.fail(o, StepFetch, err)
 	}
 	revision := x.resolved.Revision.String()
 	x.inputs = Inputs(o, x.included()...)
@@ -195,7 +195,7 @@ func (x *gitRun) fetch(ctx context.Context, o *v1.GitRepository) (next reconcile
 		step, err = x.checkOut(ctx, o)
 	}
 	if err != nil {
-		return next, x.fail(ctx, o, step, err)
+		return next, x.fail(o, step, err)
 	}
 	conditions.Delete(o, v1.FetchFailedCondition)
 	x.recordVerdict(ctx, o)
@@ -207,7 +207,7 @@ func (x *gitRun) fetch(ctx context.Context, o *v1.GitRepository) (next reconcile
 func (x *gitRun) pack(ctx context.Context, o *v1.GitRepository) (next reconcile.Result, err error) {
 	if x.made == nil {
 		if x.made, err = x.packTree(ctx, o); err != nil {
-			return next, x.fail(ctx, o, StepStore, err)
+			return next, x.fail(o, StepStore, err)
 		}
 	}
 	revision := x.made.Revision

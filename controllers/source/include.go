@@ -39,25 +39,25 @@ func (x *gitRun) include(ctx context.Context, o *v1.GitRepository) (next reconci
 		err := x.Client.Get(ctx, name, &dep)
 		switch {
 		case apierrors.IsNotFound(err):
-			return next, x.includeFailure(ctx, o, "NotFound", Waiting, fmt.Sprintf("could not get resource for include '%s': %v", name.Name, err))
+			return next, x.includeFailure(o, "NotFound", Waiting, fmt.Sprintf("could not get resource for include '%s': %v", name.Name, err))
 		case err != nil:
 			return next, err
 		case dep.Status.Artifact == nil:
-			return next, x.includeFailure(ctx, o, "NoArtifact", Waiting, fmt.Sprintf("no artifact available for include '%s'", name.Name))
+			return next, x.includeFailure(o, "NoArtifact", Waiting, fmt.Sprintf("no artifact available for include '%s'", name.Name))
 		}
 		x.includes = append(x.includes, include{spec: spec, artifact: *dep.Status.Artifact})
 	}
 	if cycle, err := x.includeCycle(ctx, o); err != nil {
 		return next, err
 	} else if cycle != "" {
-		return next, x.includeFailure(ctx, o, meta.DependencyCycleReason, Stalling, "include cycle: "+cycle)
+		return next, x.includeFailure(o, meta.DependencyCycleReason, Stalling, "include cycle: "+cycle)
 	}
 	conditions.Delete(o, v1.IncludeUnavailableCondition)
 	return next, nil
 }
 
-func (x *gitRun) includeFailure(ctx context.Context, o *v1.GitRepository, reason string, class Class, text string) error {
-	return x.fail(ctx, o, StepInclude, &Failure{Condition: v1.IncludeUnavailableCondition, Reason_: reason, Class: class, Text: text})
+func (x *gitRun) includeFailure(o *v1.GitRepository, reason string, class Class, text string) error {
+	return x.fail(o, StepInclude, &RunError{Condition: v1.IncludeUnavailableCondition, Reason_: reason, Class: class, Text: text})
 }
 
 // includeCycle follows the includes of o and describes the way back to it.
@@ -109,12 +109,12 @@ func (x *gitRun) compose(ctx context.Context, o *v1.GitRepository) (next reconci
 	}
 	root, err := os.OpenRoot(x.treeDir())
 	if err != nil {
-		return next, x.fail(ctx, o, StepStore, err)
+		return next, x.fail(o, StepStore, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	for n, i := range x.includes {
 		if err := x.copyInclude(ctx, root, filepath.Join(x.tree, fmt.Sprintf("include-%d", n)), i); err != nil {
-			return next, x.fail(ctx, o, StepInclude, err)
+			return next, x.fail(o, StepInclude, err)
 		}
 	}
 	return next, nil
@@ -125,11 +125,11 @@ func (x *gitRun) copyInclude(ctx context.Context, root *os.Root, dir string, i i
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
+	defer func() { _ = blob.Close() }()
 	if _, err := untar.Extract(ctx, blob, dir, untar.Options{}); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	from, err := localPath(i.spec.FromPath, ".")
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (x *gitRun) copyInclude(ctx context.Context, root *os.Root, dir string, i i
 	if err != nil {
 		return err
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }()
 	return copyTree(ctx, root, to, src.FS(), from)
 }
 
@@ -153,7 +153,7 @@ func localPath(p, fallback string) (string, error) {
 		clean = fallback
 	}
 	if !filepath.IsLocal(clean) {
-		return "", &Failure{
+		return "", &RunError{
 			Condition: v1.StorageOperationFailedCondition, Reason_: "IllegalPath", Class: Generic,
 			Text: fmt.Sprintf("path '%s' of include leaves the repository", p),
 		}
@@ -190,7 +190,7 @@ func copyFile(dst *os.Root, target string, src fs.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -70,14 +70,14 @@ func (k InputKey) Equal(other InputKey) bool {
 		k.Submodules == other.Submodules &&
 		slices.Equal(k.Sparse, other.Sparse) &&
 		slices.EqualFunc(k.Included, other.Included, func(a, b meta.Artifact) bool {
-			return a.HasRevision(b.Revision) && a.HasDigest(string(b.Digest))
+			return a.HasRevision(b.Revision) && a.HasDigest(b.Digest)
 		})
 }
 
 // includeChanged reports whether only the included repositories differ.
 func (k InputKey) includeChanged(other InputKey) bool {
 	return !slices.Equal(k.Include, other.Include) || len(k.Included) != len(other.Included) ||
-		!slices.EqualFunc(k.Included, other.Included, func(a, b meta.Artifact) bool { return a.HasDigest(string(b.Digest)) })
+		!slices.EqualFunc(k.Included, other.Included, func(a, b meta.Artifact) bool { return a.HasDigest(b.Digest) })
 }
 
 // sparseDirs drops a leading "./" of each directory.

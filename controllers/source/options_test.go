@@ -64,7 +64,7 @@ func TestFailureHidesTheEnginesVerdict(t *testing.T) { // SRC-6
 	cause := &git.LimitError{Name: "git-pack", Max: 1, Got: 2}
 	g.Expect(cause.Terminal()).To(BeTrue())
 	var terminal interface{ Terminal() bool }
-	err := error(&source.Failure{Reason_: "LimitExceeded", Class: source.Generic, Text: "too much", Err: cause})
+	err := error(&source.RunError{Reason_: "LimitExceeded", Class: source.Generic, Text: "too much", Err: cause})
 	g.Expect(errors.As(err, &terminal)).To(BeTrue())
 	g.Expect(terminal.Terminal()).To(BeFalse())
 	g.Expect(errors.Is(err, git.ErrLimit)).To(BeTrue())
@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) { // SRC-20, SRC-80, WIRE-14
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			err := source.Validate(repository(tc.change), off, false)
-			var f *source.Failure
+			var f *source.RunError
 			g.Expect(errors.As(err, &f)).To(BeTrue())
 			g.Expect(f.Reason()).To(Equal(tc.reason))
 			g.Expect(f.Terminal()).To(BeTrue())

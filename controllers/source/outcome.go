@@ -40,7 +40,7 @@ var ownedConditions = append([]string{ //nolint:gochecknoglobals // constant
 }, failures...)
 
 // fail records err under its condition and returns what ends the run.
-func (x *gitRun) fail(ctx context.Context, o *v1.GitRepository, step Step, err error) error {
+func (x *gitRun) fail(o *v1.GitRepository, step Step, err error) error {
 	condition, reason, class := Reason(step, err)
 	text := explain(o, err)
 	if condition == v1.SourceVerifiedCondition {
@@ -49,7 +49,7 @@ func (x *gitRun) fail(ctx context.Context, o *v1.GitRepository, step Step, err e
 	} else {
 		conditions.MarkTrue(o, condition, reason, "%s", text)
 	}
-	f := &Failure{Condition: condition, Reason_: reason, Class: class, Text: text, Err: err}
+	f := &RunError{Condition: condition, Reason_: reason, Class: class, Text: text, Err: err}
 	if class == Waiting {
 		return &reconcile.WaitingError{Message: text, ReasonText: reason, Err: f}
 	}
@@ -59,7 +59,7 @@ func (x *gitRun) fail(ctx context.Context, o *v1.GitRepository, step Step, err e
 // explain appends what a user can do about an error to its text.
 func explain(o *v1.GitRepository, err error) string {
 	hint := ""
-	secret := "set spec.secretRef to a Secret with credentials"
+	secret := "set spec.secretRef to a Secret with credentials" //nolint:gosec // advice, no credential
 	if o.Spec.SecretRef != nil {
 		secret = fmt.Sprintf("check the credentials in Secret '%s/%s'", o.Namespace, o.Spec.SecretRef.Name)
 	}
@@ -106,7 +106,7 @@ func (x *gitRun) progress(ctx context.Context, o *v1.GitRepository, format strin
 // anything to say.
 func (x *gitRun) announce(ctx context.Context, o *v1.GitRepository, text string) {
 	a, old := o.Status.Artifact, x.before.Status.Artifact
-	data := map[string]string{revisionKey: a.Revision, digestKey: string(a.Digest)}
+	data := map[string]string{revisionKey: a.Revision, digestKey: a.Digest}
 	switch {
 	case old == nil || !old.HasDigest(a.Digest):
 		reconcile.Emit(ctx, event(o, events.Normal, "NewArtifact", text, data))
@@ -140,6 +140,7 @@ func endEvent(o *v1.GitRepository, s reconcile.Summary) (events.Event, bool) {
 		return events.Event{}, false
 	case reconcile.Waits:
 		return event(o, events.Trace, s.Reason, s.Message, nil), true
+	default:
 	}
 	return event(o, events.Warning, s.Reason, s.Message, nil), true
 }

@@ -38,10 +38,10 @@ const (
 	Stalling
 )
 
-// Failure is an error that has been assigned its condition, reason and class.
+// RunError is an error that has been assigned its condition, reason and class.
 // It hides the engine's own verdict on whether a retry is pointless: here
 // Class decides.
-type Failure struct {
+type RunError struct {
 	Condition, Reason_ string //nolint:revive // Reason is the method
 	Class              Class
 	Text               string
@@ -49,17 +49,17 @@ type Failure struct {
 }
 
 // Error returns the text that becomes the condition's message.
-func (e *Failure) Error() string { return e.Text }
+func (e *RunError) Error() string { return e.Text }
 
 // Is reports whether the cause matches target. There is no Unwrap: an error
 // in the cause must not overrule Class.
-func (e *Failure) Is(target error) bool { return errors.Is(e.Err, target) }
+func (e *RunError) Is(target error) bool { return errors.Is(e.Err, target) }
 
 // Reason returns the condition's reason.
-func (e *Failure) Reason() string { return e.Reason_ }
+func (e *RunError) Reason() string { return e.Reason_ }
 
 // Terminal reports whether the object stalls.
-func (e *Failure) Terminal() bool { return e.Class == Stalling }
+func (e *RunError) Terminal() bool { return e.Class == Stalling }
 
 type reasoner interface{ Reason() string }
 
@@ -75,19 +75,18 @@ func reasonOf(err error, fallback string) string {
 // Reason assigns condition type, reason and class to an error of a step, by
 // type and never by text.
 func Reason(step Step, err error) (condition, reason string, class Class) {
-	var f *Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*RunError](err); ok {
 		return f.Condition, f.Reason_, f.Class
 	}
 	switch step {
 	case StepStorage, StepStore:
-		condition, reason = storageReason(step, err)
-		return condition, reason, Generic
+		return v1.StorageOperationFailedCondition, storageReason(step, err), Generic
 	case StepInclude:
 		if errors.Is(err, artifact.ErrNotFound) {
 			return v1.IncludeUnavailableCondition, "NoArtifact", Waiting
 		}
 		return v1.StorageOperationFailedCondition, "CopyFailure", Generic
+	default:
 	}
 	return gitReason(err)
 }
@@ -113,22 +112,21 @@ func gitReason(err error) (condition, reason string, class Class) {
 	return v1.FetchFailedCondition, reason, Generic
 }
 
-func storageReason(step Step, err error) (condition, reason string) {
-	condition = v1.StorageOperationFailedCondition
+func storageReason(step Step, err error) string {
 	var limit interface{ Limit() string }
 	switch {
 	case errors.Is(err, artifact.ErrStorageFull):
-		return condition, "StorageFull"
+		return "StorageFull"
 	case errors.As(err, &limit):
-		return condition, meta.LimitExceededReason
+		return meta.LimitExceededReason
 	case errors.Is(err, artifact.ErrInvalidKey):
-		return condition, "InvalidPath"
+		return "InvalidPath"
 	case errors.Is(err, artifact.ErrLocked):
-		return condition, "AcquireLockFailed"
+		return "AcquireLockFailed"
 	case step == StepStorage && errors.Is(err, fs.ErrNotExist):
-		return condition, "DirectoryCreationFailed"
+		return "DirectoryCreationFailed"
 	case step == StepStorage:
-		return condition, "StatOperationFailed"
+		return "StatOperationFailed"
 	}
-	return condition, "ArchiveOperationFailed"
+	return "ArchiveOperationFailed"
 }

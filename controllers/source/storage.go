@@ -134,6 +134,6 @@ func (s *Storage) Sweep(ctx context.Context, store *artifact.Store) error {
 }
 
 // keyOf returns the storage key of an object's file; File may be empty.
-func keyOf(kind string, o metav1.Object, file string) artifact.Key {
-	return artifact.Key{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), File: file}
+func keyOf(o metav1.Object, file string) artifact.Key {
+	return artifact.Key{Kind: gitKind, Namespace: o.GetNamespace(), Name: o.GetName(), File: file}
 }

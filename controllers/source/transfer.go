@@ -35,7 +35,7 @@ func (x *gitRun) checkoutOptions(o *v1.GitRepository) git.CheckoutOptions {
 // Which step failed tells a bad repository from a full disk.
 func (x *gitRun) export(ctx context.Context, o *v1.GitRepository) (Step, error) {
 	step, revision := StepStore, x.resolved.Revision
-	key := keyOf(gitKind, o, revision.Hash.String()+".tar.gz")
+	key := keyOf(o, revision.Hash.String()+".tar.gz")
 	var err error
 	x.made, err = x.store.Write(ctx, key, revision.String(), func(w io.Writer) error {
 		var pack *tarball.Writer
@@ -90,12 +90,12 @@ func (x *gitRun) packTree(ctx context.Context, o *v1.GitRepository) (*meta.Artif
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	m, err := exclusions(o, root.FS(), x.flags.IgnoreSemantics)
 	if err != nil {
 		return nil, err
 	}
-	key := keyOf(gitKind, o, x.checkout.Revision.Hash.String()+".tar.gz")
+	key := keyOf(o, x.checkout.Revision.Hash.String()+".tar.gz")
 	return x.store.Pack(ctx, key, x.checkout.Revision.String(), root, artifact.PackOptions{Ignore: m})
 }
 
