@@ -5,6 +5,8 @@ go 1.26.6
 require (
 	github.com/gitops-kit/sdk/apis/meta v0.1.0
 	github.com/gitops-kit/sdk/untar v0.1.0
+	github.com/google/go-cmp v0.7.0
+	github.com/onsi/gomega v1.42.1
 	k8s.io/apimachinery v0.37.2
 )
 
@@ -17,6 +19,7 @@ require (
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
+	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/net v0.57.0 // indirect
 	golang.org/x/text v0.40.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect

@@ -46,6 +46,7 @@ type Blob struct {
 
 	s        *Store
 	identity string
+	recorded bool // the digest is from the record, not from the bytes
 	closed   bool
 }
 
@@ -64,7 +65,7 @@ func (s *Store) Lookup(ctx context.Context, k Key) (*Blob, error) {
 	if err != nil {
 		return nil, opError("open", k, err)
 	}
-	b := &Blob{ReadSeekCloser: r, Stat: st, s: s}
+	b := &Blob{ReadSeekCloser: r, Stat: st, s: s, recorded: st.Digest != ""}
 	if id, ok := r.(Identified); ok {
 		b.identity = id.Identity()
 	}
@@ -245,28 +246,51 @@ func (s *Store) blob(ctx context.Context, a *meta.Artifact) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.Size != nil && *a.Size != b.Stat.Size {
+	if err := b.holds(ctx, want, a.Size); err != nil {
 		_ = b.Close()
-		err := fmt.Errorf("%w: %w: want %d bytes, got %d", ErrCorrupt, ErrSizeMismatch, *a.Size, b.Stat.Size)
-		s.aside(ctx, k, err)
 		return nil, opError("open", k, err)
 	}
-	if b.Stat.Digest == want.String() {
-		return b, nil
+	return b, nil
+}
+
+// holds compares the file with what an artifact says of it. A file that is
+// intact but another one, since the key was written again, is [ErrNotFound]:
+// nothing is wrong with it.
+func (b *Blob) holds(ctx context.Context, want digest.Digest, size *int64) error {
+	if b.recorded && b.Stat.Digest == want.String() {
+		if size == nil || *size == b.Stat.Size {
+			return nil
+		}
+		err := fmt.Errorf("%w: %w: want %d bytes, got %d", ErrCorrupt, ErrSizeMismatch, *size, b.Stat.Size)
+		b.s.aside(ctx, b.Stat.Key, err)
+		return err
 	}
-	// Recorded under another digest: other content, or another algorithm.
-	got, err := b.sum(ctx, want.Algorithm)
-	if err == nil && got != want.String() {
-		b.Stat.Digest = want.String()
-		err = b.Corrupt(ctx, got)
-	}
+	own, err := digest.Parse(b.Stat.Digest)
 	if err != nil {
-		_ = b.Close()
-		return nil, opError("open", k, err)
+		return err
+	}
+	got := own.String()
+	if own.Algorithm != want.Algorithm {
+		if got, err = b.sum(ctx, want.Algorithm); err != nil {
+			return err
+		}
+	}
+	switch {
+	case got == want.String():
+		b.Stat.Digest = got
+		if b.Verified() || own.Algorithm == want.Algorithm {
+			return nil
+		}
+		b.Confirm()
+		return nil
+	case b.recorded:
+		if err := b.Verify(ctx); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: the key holds other content", ErrNotFound)
 	}
 	b.Stat.Digest = want.String()
-	b.Confirm()
-	return b, nil
+	return b.Corrupt(ctx, got)
 }
 
 // Check tells whether the file of an artifact is there and intact. A file

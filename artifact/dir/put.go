@@ -194,18 +194,12 @@ func (d *Driver) publish(key artifact.Key, tmp string, f *os.File, st *artifact.
 	if err != nil {
 		return err
 	}
-	all, err := d.list(key.Object(), o)
+	names, err := d.names(key.Object())
 	if err != nil {
 		return err
 	}
-	replaces := false
-	seq := o.index.last()
-	for _, s := range all {
-		seq = max(seq, s.Seq)
-		replaces = replaces || s.Key == key
-	}
-	st.Seq, st.Written = seq+1, time.Now().UTC().Round(0)
-	o.adopt(all)
+	_, replaces := names[key.File]
+	st.Seq, st.Written = o.adopt(names)+1, time.Now().UTC().Round(0)
 	ino := inode(info)
 	o.index.Entries = slices.DeleteFunc(o.index.Entries, func(e entry) bool { return e.File == key.File && e.Inode == ino })
 	o.index.Entries = append(o.index.Entries, entry{File: key.File, Inode: ino, Digest: st.Digest, Seq: st.Seq, Written: st.Written})
@@ -223,14 +217,34 @@ func (d *Driver) publish(key artifact.Key, tmp string, f *os.File, st *artifact.
 	return nil
 }
 
-// adopt drops the records of files that are gone and keeps those of all
-// that are there. Files without a record get one when they are hashed.
-func (o *object) adopt(all []artifact.Stat) {
-	there := make(map[string]bool, len(all))
-	for _, s := range all {
-		there[s.Key.File] = true
+// names lists the files of an object by one read of its directory.
+func (d *Driver) names(k artifact.Key) (map[string]struct{}, error) {
+	entries, err := d.readDir(k.String())
+	if err != nil {
+		return nil, err
 	}
-	o.index.Entries = slices.DeleteFunc(o.index.Entries, func(e entry) bool { return !there[e.File] })
+	names := make(map[string]struct{}, len(entries))
+	for _, e := range entries {
+		if k.File = e.Name(); e.Type().IsRegular() && k.Validate() == nil {
+			names[k.File] = struct{}{}
+		}
+	}
+	return names, nil
+}
+
+// adopt drops the records of files that are gone. It returns the highest
+// sequence number in use; files without a record have one of their own each.
+func (o *object) adopt(there map[string]struct{}) uint64 {
+	seq := o.index.last()
+	recorded := map[string]struct{}{}
+	o.index.Entries = slices.DeleteFunc(o.index.Entries, func(e entry) bool {
+		_, ok := there[e.File]
+		if ok {
+			recorded[e.File] = struct{}{}
+		}
+		return !ok
+	})
+	return seq + uint64(len(there)-len(recorded))
 }
 
 func (d *Driver) rename(from, to string) error {

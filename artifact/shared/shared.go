@@ -1,0 +1,416 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package shared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gitops-kit/sdk/artifact"
+	"github.com/gitops-kit/sdk/untar/digest"
+)
+
+// Blobs is a registry. Implementations are safe for concurrent use; the
+// interface does not grow. What is not there is artifact.ErrNotFound.
+type Blobs interface {
+	BlobStore
+	Indexes
+}
+
+// BlobStore keeps immutable bytes by digest.
+type BlobStore interface {
+	// Push stores a blob; one that is there already is no error.
+	Push(ctx context.Context, digest string, size int64, r io.Reader) error
+	// Pull opens a blob.
+	Pull(ctx context.Context, digest string) (io.ReadCloser, int64, error)
+	// Has reports whether a blob is there.
+	Has(ctx context.Context, digest string) (bool, error)
+	// Delete removes a blob; one that is not there is no error.
+	Delete(ctx context.Context, digest string) error
+}
+
+// Indexes keeps one document by name.
+type Indexes interface {
+	// PutIndex replaces a document whose version is expect, "" for none; a nil
+	// body removes it. Another version is [ErrConflict].
+	PutIndex(ctx context.Context, name, expect string, body []byte) error
+	// GetIndex returns a document and its version.
+	GetIndex(ctx context.Context, name string) (body []byte, version string, err error)
+	// ListIndex lists the names of all documents.
+	ListIndex(ctx context.Context) ([]string, error)
+}
+
+// ErrConflict reports that a document changed in between.
+var ErrConflict = errors.New("index changed in between")
+
+// Options control a [Driver].
+type Options struct {
+	// Cache is a local directory for blobs. Required.
+	Cache string
+	// CacheBytes bounds it. Zero: 2 GiB.
+	CacheBytes int64
+	// Fresh is how long an index that was read may be used again. Zero: 2 s;
+	// negative: not at all.
+	Fresh time.Duration
+	// Garbage is how long a blob stays that no index names any more. Zero:
+	// 24 h.
+	Garbage time.Duration
+	// ReadOnly makes everything that writes fail with artifact.ErrReadOnly.
+	ReadOnly bool
+}
+
+// Driver keeps files in a registry. It is safe for concurrent use.
+type Driver struct {
+	b Blobs
+	o Options
+	c *cache
+
+	mu      sync.Mutex
+	indexes map[string]read
+}
+
+// read is an index as it was read.
+type read struct {
+	doc     document
+	version string
+	at      time.Time
+}
+
+var (
+	_ artifact.Driver      = (*Driver)(nil)
+	_ artifact.Linker      = (*Driver)(nil)
+	_ artifact.Quarantiner = (*Driver)(nil)
+	_ artifact.Sweeper     = (*Driver)(nil)
+)
+
+const (
+	tries         = 5
+	maxKnownIndex = 4096
+)
+
+// New returns a driver over b. It makes the cache directory.
+func New(b Blobs, o Options) (*Driver, error) {
+	if b == nil || o.Cache == "" {
+		return nil, errors.New("shared storage: no registry or no cache directory")
+	}
+	if o.Fresh == 0 {
+		o.Fresh = 2 * time.Second
+	}
+	if o.Garbage == 0 {
+		o.Garbage = 24 * time.Hour
+	}
+	c, err := newCache(o.Cache, o.CacheBytes)
+	if err != nil {
+		return nil, fmt.Errorf("shared storage: %w", err)
+	}
+	return &Driver{b: b, o: o, c: c, indexes: map[string]read{}}, nil
+}
+
+// index returns the document of an object; without fresh at most Fresh old.
+func (d *Driver) index(ctx context.Context, name string, fresh bool) (read, error) {
+	d.mu.Lock()
+	known, ok := d.indexes[name]
+	d.mu.Unlock()
+	if ok && !fresh && time.Since(known.at) < d.o.Fresh {
+		return known, nil
+	}
+	body, version, err := d.b.GetIndex(ctx, name)
+	if errors.Is(err, artifact.ErrNotFound) {
+		body, version, err = nil, "", nil
+	}
+	if err != nil {
+		return read{}, err
+	}
+	r := read{version: version, at: time.Now()}
+	if version != "" {
+		if r.doc, err = parse(body); err != nil {
+			return read{}, err
+		}
+	}
+	d.remember(name, r)
+	return r, nil
+}
+
+func (d *Driver) remember(name string, r read) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.indexes) >= maxKnownIndex {
+		clear(d.indexes)
+	}
+	d.indexes[name] = r
+}
+
+// change applies fn to an index until no other writer comes in between.
+func (d *Driver) change(ctx context.Context, name string, fn func(*document) error) error {
+	var err error
+	for range tries {
+		var r read
+		if r, err = d.index(ctx, name, true); err != nil {
+			return err
+		}
+		doc := r.doc.clone()
+		if err := fn(&doc); err != nil {
+			return err
+		}
+		body, berr := doc.marshal()
+		if berr != nil {
+			return berr
+		}
+		if body == nil && r.version == "" {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err // who lost the leadership writes nothing more
+		}
+		if err = d.b.PutIndex(ctx, name, r.version, body); err == nil {
+			d.mu.Lock()
+			delete(d.indexes, name) // its version is not known here
+			d.mu.Unlock()
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// Put implements [artifact.Driver]: the blob first, then the index.
+func (d *Driver) Put(ctx context.Context, key artifact.Key, r io.Reader) (artifact.Stat, error) {
+	if d.o.ReadOnly {
+		return artifact.Stat{}, artifact.ErrReadOnly
+	}
+	if err := key.Validate(); err != nil {
+		return artifact.Stat{}, err
+	}
+	s, err := d.c.spool(ctx, r)
+	if err != nil {
+		return artifact.Stat{}, err
+	}
+	defer s.discard()
+	has, err := d.b.Has(ctx, s.digest)
+	if err == nil && !has {
+		err = d.b.Push(ctx, s.digest, s.size, s.file)
+	}
+	if err != nil {
+		return artifact.Stat{}, err
+	}
+	e := entry{File: key.File, Digest: s.digest, Size: s.size, Written: time.Now().UTC().Round(0)}
+	if err := d.change(ctx, indexName(key), func(doc *document) error {
+		e.Seq = doc.Last + 1
+		return doc.put(e)
+	}); err != nil {
+		return artifact.Stat{}, err
+	}
+	s.keep()
+	return e.stat(key), nil
+}
+
+// Get implements [artifact.Driver] through the local cache.
+func (d *Driver) Get(ctx context.Context, key artifact.Key) (io.ReadSeekCloser, artifact.Stat, error) {
+	if err := key.Validate(); err != nil {
+		return nil, artifact.Stat{}, err
+	}
+	for _, fresh := range []bool{false, true} {
+		r, err := d.index(ctx, indexName(key), fresh)
+		if err != nil {
+			return nil, artifact.Stat{}, err
+		}
+		k := key
+		if to, ok := r.doc.Links[key.File]; ok {
+			k.File = to
+		}
+		e, ok := r.doc.find(k.File)
+		if !ok {
+			continue
+		}
+		f, err := d.c.open(ctx, e.Digest, e.Size, d.b)
+		if errors.Is(err, artifact.ErrNotFound) && !fresh {
+			continue // an index that is out of date
+		}
+		if err != nil {
+			return nil, artifact.Stat{}, err
+		}
+		return f, e.stat(k), nil
+	}
+	return nil, artifact.Stat{}, artifact.ErrNotFound
+}
+
+// List implements [artifact.Driver].
+func (d *Driver) List(ctx context.Context, key artifact.Key) ([]artifact.Stat, error) {
+	if err := key.ValidateObject(); err != nil {
+		return nil, err
+	}
+	r, err := d.index(ctx, indexName(key), true)
+	if err != nil {
+		return nil, err
+	}
+	var out []artifact.Stat
+	for _, e := range r.doc.Entries {
+		out = append(out, e.stat(key))
+	}
+	return out, nil
+}
+
+// Delete implements [artifact.Driver]. Blobs go later, by Sweep.
+func (d *Driver) Delete(ctx context.Context, keys ...artifact.Key) error {
+	if d.o.ReadOnly {
+		return artifact.ErrReadOnly
+	}
+	byIndex := map[string][]string{}
+	for _, k := range keys {
+		if err := k.ValidateObject(); err != nil {
+			return err
+		}
+		byIndex[indexName(k)] = append(byIndex[indexName(k)], k.File)
+	}
+	var errs []error
+	for name, files := range byIndex {
+		errs = append(errs, d.change(ctx, name, func(doc *document) error {
+			doc.remove(files, time.Now())
+			return nil
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// Link implements [artifact.Linker].
+func (d *Driver) Link(ctx context.Context, key artifact.Key, name string) error {
+	if d.o.ReadOnly {
+		return artifact.ErrReadOnly
+	}
+	link := key
+	link.File = name
+	if err := errors.Join(key.Validate(), link.Validate()); err != nil {
+		return err
+	}
+	return d.change(ctx, indexName(key), func(doc *document) error {
+		if _, ok := doc.find(key.File); !ok {
+			return artifact.ErrNotFound
+		}
+		if _, ok := doc.find(name); ok {
+			return fmt.Errorf("%w: %q is a file", artifact.ErrConflict, link)
+		}
+		doc.link(name, key.File)
+		return nil
+	})
+}
+
+// Quarantine implements [artifact.Quarantiner]: the local copy goes, and the
+// next reader pulls the blob again.
+func (d *Driver) Quarantine(ctx context.Context, key artifact.Key) error {
+	r, err := d.index(ctx, indexName(key), false)
+	if err != nil {
+		return err
+	}
+	if e, ok := r.doc.find(key.File); ok {
+		return d.c.drop(e.Digest)
+	}
+	return nil
+}
+
+// Objects implements [artifact.Sweeper].
+func (d *Driver) Objects(ctx context.Context) ([]artifact.Key, error) {
+	names, err := d.b.ListIndex(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []artifact.Key
+	for _, n := range names {
+		if k, ok := objectOf(n); ok {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// Sweep implements [artifact.Sweeper]: it deletes blobs that no index has
+// named for [Options.Garbage].
+func (d *Driver) Sweep(ctx context.Context) error {
+	if d.o.ReadOnly {
+		return nil
+	}
+	names, err := d.b.ListIndex(ctx)
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	due := map[string][]string{}
+	for _, n := range names {
+		r, err := d.index(ctx, n, true)
+		if err != nil {
+			return err // who does not know all indexes deletes nothing
+		}
+		for _, e := range r.doc.Entries {
+			used[e.Digest] = true
+		}
+		for _, g := range r.doc.Garbage {
+			if time.Since(g.Since) >= d.o.Garbage {
+				due[n] = append(due[n], g.Digest)
+			}
+		}
+	}
+	var errs []error
+	for name, digests := range due {
+		for _, sum := range digests {
+			if !used[sum] {
+				errs = append(errs, d.b.Delete(ctx, sum))
+			}
+		}
+		errs = append(errs, d.change(ctx, name, func(doc *document) error {
+			doc.Garbage = slices.DeleteFunc(doc.Garbage, func(g garbage) bool { return slices.Contains(digests, g.Digest) })
+			return nil
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// spooled is content on its way to the registry.
+type spooled struct {
+	c      *cache
+	file   *os.File
+	digest string
+	size   int64
+	kept   bool
+}
+
+// spool writes r to a file of the cache.
+func (c *cache) spool(ctx context.Context, r io.Reader) (*spooled, error) {
+	f, err := os.CreateTemp(c.dir, tempPattern)
+	if err != nil {
+		return nil, err
+	}
+	s := &spooled{c: c, file: f}
+	h, err := digest.New(digest.SHA256)
+	if err == nil {
+		s.size, err = io.Copy(io.MultiWriter(f, h), readerOf(ctx, r))
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		s.discard()
+		return nil, err
+	}
+	s.digest = digest.Sum(digest.SHA256, h).String()
+	if content, ok := r.(artifact.Content); ok {
+		s.digest = content.Digest()
+	}
+	return s, nil
+}
+
+func (s *spooled) keep() { s.kept = s.c.adopt(s.file.Name(), s.digest, s.size) == nil }
+
+func (s *spooled) discard() {
+	_ = s.file.Close()
+	if !s.kept {
+		_ = os.Remove(s.file.Name())
+	}
+}
