@@ -40,10 +40,21 @@ type Node struct {
 	Kind        Kind
 	Member      bool // the set holds the path itself
 	first, next int32
+	key         int32 // where the key's fields start in Set.keys
+	keyLen      int32
 }
 
 // Set is a parsed fieldsV1. The zero value is empty.
-type Set struct{ nodes []Node }
+type Set struct {
+	nodes []Node
+	keys  []KeyField
+}
+
+// KeyOf returns the fields of a Key node.
+func (s *Set) KeyOf(i int32) []KeyField {
+	n := &s.nodes[i]
+	return s.keys[n.key : n.key+n.keyLen]
+}
 
 // Root is the index of the node that stands for the whole object.
 const Root int32 = 0
@@ -187,16 +198,17 @@ func (p *parser) child(parent, last, top int32, key string, depth int) (int32, e
 // check for it is cheap because servers write them sorted. top is the sibling
 // with the greatest name so far.
 func (s *Set) add(parent, last, top int32, key string) (int32, error) {
-	kind, name, err := element(key)
+	n, err := s.element(key)
 	if err != nil {
 		return 0, err
 	}
+	kind, name := n.Kind, n.Name
 	sorted := top == 0 || s.nodes[top].Name < name && (kind == Field || kind == Index)
 	if !sorted && s.Child(parent, kind, name) != 0 {
 		return 0, fmt.Errorf("%w: repeated element %q", ErrMalformed, key)
 	}
 	i := int32(len(s.nodes)) //nolint:gosec // bounded by the size limit of the text
-	s.nodes = append(s.nodes, Node{Name: name, Kind: kind})
+	s.nodes = append(s.nodes, n)
 	if last == 0 {
 		s.nodes[parent].first = i
 	} else {
@@ -205,31 +217,36 @@ func (s *Set) add(parent, last, top int32, key string) (int32, error) {
 	return i, nil
 }
 
-func element(key string) (Kind, string, error) {
+// element reads one path element; a key's fields go to s.keys.
+func (s *Set) element(key string) (Node, error) {
 	if len(key) < 2 || key[1] != ':' {
-		return 0, "", fmt.Errorf("%w: element %q", ErrMalformed, key)
+		return Node{}, fmt.Errorf("%w: element %q", ErrMalformed, key)
 	}
-	rest := key[2:]
+	n := Node{Name: key[2:]}
 	switch key[0] {
 	case 'f':
-		return Field, rest, nil
+		n.Kind = Field
+		return n, nil
 	case 'k':
-		if _, err := ParseKey(rest); err != nil {
-			return 0, "", err
+		keys, err := appendKey(s.keys, n.Name)
+		if err != nil {
+			return Node{}, err
 		}
-		return Key, rest, nil
+		n.Kind, n.key, n.keyLen = Key, int32(len(s.keys)), int32(len(keys)-len(s.keys)) //nolint:gosec // bounded by the text
+		s.keys = keys
+		return n, nil
 	case 'v':
-		if _, err := ParseScalar(rest); err != nil {
-			return 0, "", err
-		}
-		return Value, rest, nil
+		n.Kind = Value
+		_, err := ParseScalar(n.Name)
+		return n, err
 	case 'i':
-		if _, err := strconv.Atoi(rest); err != nil {
-			return 0, "", fmt.Errorf("%w: index %q", ErrMalformed, key)
+		if _, err := strconv.Atoi(n.Name); err != nil {
+			return Node{}, fmt.Errorf("%w: index %q", ErrMalformed, key)
 		}
-		return Index, rest, nil
+		n.Kind = Index
+		return n, nil
 	}
-	return 0, "", fmt.Errorf("%w: element type %q", ErrMalformed, key)
+	return Node{}, fmt.Errorf("%w: element type %q", ErrMalformed, key)
 }
 
 // text reads a JSON string. Without escapes the result shares the source.

@@ -32,15 +32,15 @@ func (s *Set) fromMap(parent int32, m map[string]any, depth int) (member bool, e
 			member = true
 			continue
 		}
-		kind, name, err := element(key)
+		n, err := s.element(key)
 		if err != nil {
 			return false, err
 		}
-		if kind != Field && s.Child(parent, kind, name) != 0 {
+		if n.Kind != Field && s.Child(parent, n.Kind, n.Name) != 0 {
 			return false, fmt.Errorf("%w: repeated element %q", ErrMalformed, key)
 		}
 		i := int32(len(s.nodes)) //nolint:gosec // bounded by the size limit of the object
-		s.nodes = append(s.nodes, Node{Name: name, Kind: kind})
+		s.nodes = append(s.nodes, n)
 		if last == 0 {
 			s.nodes[parent].first = i
 		} else {

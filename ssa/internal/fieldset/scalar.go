@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // KeyField is one field of a k: element.
@@ -18,12 +19,15 @@ type KeyField struct {
 
 // ParseKey reads the JSON of a k: element: an object of scalars without
 // repeated names.
-func ParseKey(s string) ([]KeyField, error) {
+func ParseKey(s string) ([]KeyField, error) { return appendKey(make([]KeyField, 0, 2), s) }
+
+// appendKey adds the fields of one key to out.
+func appendKey(out []KeyField, s string) ([]KeyField, error) {
 	p := parser{src: s}
 	if !p.take('{') {
 		return nil, p.bad("key is not an object")
 	}
-	out := make([]KeyField, 0, 2)
+	from := len(out)
 	if p.space(); p.take('}') {
 		return nil, p.bad("empty key")
 	}
@@ -41,7 +45,7 @@ func ParseKey(s string) ([]KeyField, error) {
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(out, func(f KeyField) bool { return f.Name == name }) {
+		if slices.ContainsFunc(out[from:], func(f KeyField) bool { return f.Name == name }) {
 			return nil, p.bad("repeated name")
 		}
 		out = append(out, KeyField{Name: name, Value: v})
@@ -67,11 +71,13 @@ func ParseScalar(s string) (any, error) {
 
 func (p *parser) scalar() (any, error) {
 	rest := p.src[p.pos:]
-	for word, v := range map[string]any{"true": true, "false": false, "null": nil} {
-		if len(rest) >= len(word) && rest[:len(word)] == word {
-			p.pos += len(word)
-			return v, nil
-		}
+	switch {
+	case p.word("true"):
+		return true, nil
+	case p.word("false"):
+		return false, nil
+	case p.word("null"):
+		return nil, nil //nolint:nilnil // JSON null is nil
 	}
 	if len(rest) > 0 && rest[0] == '"' {
 		return p.text()
@@ -82,6 +88,14 @@ func (p *parser) scalar() (any, error) {
 	}
 	p.pos += end
 	return number(rest[:end])
+}
+
+func (p *parser) word(w string) bool {
+	if strings.HasPrefix(p.src[p.pos:], w) {
+		p.pos += len(w)
+		return true
+	}
+	return false
 }
 
 // numberEnd returns the length of the JSON number at the start of s.
@@ -179,17 +193,21 @@ func SameScalar(a, b any) bool {
 		case int64:
 			return x == y
 		case float64:
-			return sameFloat(float64(x), y)
+			return sameMixed(x, y)
 		}
 	case float64:
 		switch y := b.(type) {
 		case int64:
-			return sameFloat(x, float64(y))
+			return sameMixed(y, x)
 		case float64:
 			return sameFloat(x, y)
 		}
 	}
 	return false
+}
+
+func sameMixed(i int64, f float64) bool {
+	return i <= exact && i >= -exact && sameFloat(float64(i), f)
 }
 
 func sameFloat(a, b float64) bool {

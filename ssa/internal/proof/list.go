@@ -79,45 +79,38 @@ func (w *walker) set(node int32, p, l []any) string {
 	return Proved
 }
 
-type element struct {
-	node int32
-	key  []fieldset.KeyField
-}
-
-// keyed compares a list of objects that are told apart by key fields.
+// keyed compares a list of objects that are told apart by key fields. An
+// apply owns each item itself, too, besides what is in it.
 func (w *walker) keyed(node int32, p, l []any) string {
-	elements := make([]element, 0, len(p))
-	for c := w.in.Own.First(node); c != 0; c = w.in.Own.Next(c) {
-		key, err := fieldset.ParseKey(w.in.Own.At(c).Name)
-		if err != nil {
-			return Ambiguous
-		}
-		elements = append(elements, element{node: c, key: key})
+	var few [32]bool
+	taken := few[:]
+	if len(p) > len(taken) {
+		taken = make([]bool, len(p))
 	}
-	taken := make([]bool, len(elements))
 	last := -1
 	for _, item := range p {
 		pm, ok := item.(map[string]any)
 		if !ok {
 			return Ambiguous
 		}
-		e := -1
-		for i := range elements {
-			if w.fits(pm, elements[i]) {
-				if e >= 0 {
+		e, index, n := int32(0), 0, 0
+		for c := w.in.Own.First(node); c != 0; c = w.in.Own.Next(c) {
+			if w.fits(pm, c) {
+				if e != 0 {
 					return Ambiguous
 				}
-				e = i
+				e, index = c, n
 			}
+			n++
 		}
 		switch {
-		case e < 0:
+		case e == 0 || !w.in.Own.At(e).Member || !w.in.Own.HasChildren(e):
 			return NotOwned
-		case taken[e]:
+		case taken[index]:
 			return Ambiguous
 		}
-		taken[e] = true
-		at, why := liveItem(l, elements[e].key)
+		taken[index] = true
+		at, why := liveItem(l, w.in.Own.KeyOf(e))
 		if why != Proved {
 			return why
 		}
@@ -125,8 +118,8 @@ func (w *walker) keyed(node int32, p, l []any) string {
 			return Order
 		}
 		last = at
-		w.push(elements[e].node, "")
-		why = w.value(elements[e].node, item, l[at], true)
+		w.push(e, "")
+		why = w.value(e, item, l[at], true)
 		w.pop()
 		if why != Proved {
 			return why
@@ -135,15 +128,13 @@ func (w *walker) keyed(node int32, p, l []any) string {
 	return Proved
 }
 
-// fits reports whether item is the one the element names: a key field that
-// the item leaves out must have come from a default, so we must not own it.
-func (w *walker) fits(item map[string]any, e element) bool {
-	for _, f := range e.key {
-		v, ok := item[f.Name]
-		switch {
-		case ok && !fieldset.SameScalar(v, f.Value):
-			return false
-		case !ok && w.in.Own.Child(e.node, fieldset.Field, f.Name) != 0:
+// fits reports whether item is the one the element names. An item that leaves
+// out a key field never does: its value may have come from a default, or from
+// somebody who changed it and whose record is gone, and nothing here can tell
+// the two apart.
+func (w *walker) fits(item map[string]any, e int32) bool {
+	for _, f := range w.in.Own.KeyOf(e) {
+		if v, ok := item[f.Name]; !ok || !fieldset.SameScalar(v, f.Value) {
 			return false
 		}
 	}

@@ -44,7 +44,7 @@ type Input struct {
 
 // Prove returns [Proved] or the first reason against it.
 func Prove(in Input) string {
-	w := walker{in: in}
+	w := walker{in: in, path: make([]int32, 0, 24), names: make([]string, 0, 24)}
 	return w.object()
 }
 
