@@ -225,6 +225,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
+// Unwrap lets a handler take the connection over, away from the plan.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // Flush sends what is buffered.
 func (w *writer) Flush() {
 	switch {

@@ -74,7 +74,7 @@ type Log struct {
 func NewLog() *Log {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	return &Log{key: key, changed: make(chan struct{})}
+	return &Log{key: key}
 }
 
 // Entry is a request being served. Its methods may be called from any goroutine.
@@ -123,9 +123,12 @@ func (e *Entry) End() {
 	})
 }
 
+// signal wakes those who wait, if anybody does; the lock is held.
 func (l *Log) signal() {
-	close(l.changed)
-	l.changed = make(chan struct{})
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 }
 
 // Requests returns the requests kept, oldest first.
@@ -167,7 +170,11 @@ func (l *Log) count(m Match) int {
 func (l *Log) Wait(ctx context.Context, m Match, n int) error {
 	for {
 		l.mu.Lock()
-		have, changed := l.count(m), l.changed
+		have := l.count(m)
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		changed := l.changed
 		l.mu.Unlock()
 		if have >= n {
 			return nil
@@ -198,7 +205,7 @@ func (l *Log) HMAC(s string) string {
 func (l *Log) cleanHeader(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for k, vs := range h {
-		if !secretHeader(k) {
+		if !secretHeader(http.CanonicalHeaderKey(k)) {
 			out[k] = slices.Clone(vs)
 			continue
 		}
@@ -226,8 +233,10 @@ func (l *Log) cleanQuery(q url.Values) url.Values {
 }
 
 func secretHeader(k string) bool {
-	switch strings.ToLower(k) {
-	case "authorization", "proxy-authorization", "cookie", "dd-api-key":
+	switch k {
+	case "Accept", "Accept-Encoding", "Content-Length", "Content-Type", "Git-Protocol", "Host", "Range", "User-Agent": // most of all headers
+		return false
+	case "Authorization", "Proxy-Authorization", "Cookie":
 		return true
 	}
 	return secretName(k)
