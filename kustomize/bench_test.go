@@ -62,6 +62,7 @@ patches:
 }
 
 func benchmark(b *testing.B, n int, o kustomize.Options) {
+	b.Helper()
 	o.Root, o.Dir = wide(n), "top"
 	builder := kustomize.New(kustomize.BuilderOptions{})
 	b.ReportAllocs()
@@ -76,6 +77,7 @@ func BenchmarkOne(b *testing.B) { benchmark(b, 1, kustomize.Options{}) }
 func BenchmarkThousand(b *testing.B) {
 	benchmark(b, 1000, kustomize.Options{Engine: kustomize.Indexed})
 }
+
 func BenchmarkSubstituted(b *testing.B) {
 	benchmark(b, 1000, kustomize.Options{
 		Engine:     kustomize.Indexed,

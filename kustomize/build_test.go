@@ -104,8 +104,10 @@ func TestNegative(t *testing.T) {
 		"Missing":  {"-- kustomization.yaml --\nresources: [x.yaml]\n", kustomize.ErrNoSuchFile},
 		"Helm":     {"-- kustomization.yaml --\nhelmCharts: [{name: x}]\nresources: [cm.yaml]" + cm, kustomize.ErrForbidden},
 		"Version":  {"-- kustomization.yaml --\nopenapi: {version: v1.1.1}\nresources: [cm.yaml]" + cm, kustomize.ErrOpenAPIVersion},
-		"Duplicate": {"-- kustomization.yaml --\nresources: [cm.yaml, d.yaml]" + cm + "-- d.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
-			kustomize.ErrDuplicateObject},
+		"Duplicate": {
+			"-- kustomization.yaml --\nresources: [cm.yaml, d.yaml]" + cm + "-- d.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+			kustomize.ErrDuplicateObject,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -109,8 +110,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Result, error) {
 // ours, else the context's.
 func deadline(ctx context.Context) error {
 	err := context.Cause(ctx)
-	var le *LimitError
-	if errors.As(err, &le) {
+	if le, ok := errors.AsType[*LimitError](err); ok {
 		return &timeoutError{le}
 	}
 	return fmt.Errorf("build: %w", ctx.Err())
@@ -205,11 +205,10 @@ func (b *Builder) run(ctx context.Context, l *loader, res *Result) ([]built, err
 	res.Stats.Engine = Krusty
 	objects, err := b.engine(ctx, l, res)
 	if err != nil {
-		var busy *busyError
-		if errors.As(err, &busy) {
+		if _, busy := errors.AsType[*busyError](err); busy {
 			return nil, err
 		}
-		return nil, l.engineError(err)
+		return nil, l.engineFailure(err)
 	}
 	if res.Stats.Engine == Indexed {
 		b.indexed.Add(1)
@@ -275,12 +274,8 @@ func setMetadata(u *unstructured.Unstructured, m CommonMetadata) {
 
 func merged(have, add map[string]string) map[string]string {
 	out := make(map[string]string, len(have)+len(add))
-	for k, v := range have {
-		out[k] = v
-	}
-	for k, v := range add {
-		out[k] = v
-	}
+	maps.Copy(out, have)
+	maps.Copy(out, add)
 	return out
 }
 

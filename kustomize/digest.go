@@ -83,6 +83,7 @@ func (b *Builder) Unchanged(ctx context.Context, o Options, last *Result) (bool,
 
 func (s *store) same(t *tree, in Input, ign Ignore) (bool, error) {
 	switch in.Kind {
+	case InputFile:
 	case InputAbsent:
 		st := s.stat(t, in.Path)
 		return errors.Is(st.err, ErrNoSuchFile), s.ctx.Err()

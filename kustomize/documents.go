@@ -167,7 +167,8 @@ func yamlError(name string, doc, base int, err error) error {
 // duplicate keys, tags. It never recurses into an alias twice.
 type yamlCheck struct {
 	lim  Limits
-	line int // of the offending node
+	line int                        // of the offending node
+	dup  func(key string, line int) // tolerates duplicate keys if it is set
 	size map[*yaml.Node]int64
 	high map[*yaml.Node]int64
 }
@@ -256,7 +257,9 @@ func (c *yamlCheck) keys(n *yaml.Node) error {
 		for i := 0; i < len(n.Content); i += 2 {
 			k := n.Content[i]
 			if _, dup := seen[k.Value]; dup && k.Kind == yaml.ScalarNode {
-				return c.duplicate(k)
+				if err := c.duplicate(k); err != nil {
+					return err
+				}
 			}
 			seen[k.Value] = struct{}{}
 		}
@@ -265,7 +268,9 @@ func (c *yamlCheck) keys(n *yaml.Node) error {
 	for i := 2; i < len(n.Content); i += 2 {
 		for j := 0; j < i; j += 2 {
 			if k := n.Content[i]; k.Kind == yaml.ScalarNode && k.Value == n.Content[j].Value && n.Content[j].Kind == yaml.ScalarNode {
-				return c.duplicate(k)
+				if err := c.duplicate(k); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -273,6 +278,10 @@ func (c *yamlCheck) keys(n *yaml.Node) error {
 }
 
 func (c *yamlCheck) duplicate(k *yaml.Node) error {
+	if c.dup != nil {
+		c.dup(k.Value, k.Line)
+		return nil
+	}
 	c.line = k.Line
 	return &duplicateKeyError{key: k.Value}
 }

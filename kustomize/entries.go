@@ -206,8 +206,7 @@ func (l *loader) components(k *kust, chain []*kust) error {
 
 // wrapEntry adds the place of the entry unless the error has a place already.
 func wrapEntry(k *kust, err error, path ...any) error {
-	var be *BuildError
-	if errors.As(err, &be) {
+	if _, ok := errors.AsType[*BuildError](err); ok {
 		return err
 	}
 	return k.fail(err, path...)

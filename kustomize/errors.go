@@ -96,7 +96,7 @@ func (e *VariableError) Error() string {
 }
 
 // Is matches [ErrVariable].
-func (e *VariableError) Is(target error) bool { return target == ErrVariable } //nolint:errorlint // Is compares identities
+func (e *VariableError) Is(target error) bool { return target == ErrVariable }
 
 // Reason returns the condition reason, "BuildFailed".
 func (e *VariableError) Reason() string { return "BuildFailed" }
@@ -130,7 +130,7 @@ func (e *busyError) Error() string {
 	}
 	return ErrSchemaBusy.Error() + ": a build with its own schema did not end in time"
 }
-func (e *busyError) Is(target error) bool { return target == ErrSchemaBusy } //nolint:errorlint // Is compares identities
+func (e *busyError) Is(target error) bool { return target == ErrSchemaBusy }
 func (e *busyError) Reason() string       { return "BuildFailed" }
 func (e *busyError) Terminal() bool       { return false }
 

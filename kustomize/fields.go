@@ -29,12 +29,20 @@ func at(path ...string) []string { return path }
 // kustomize asks for where it labels or annotates the template.
 var (
 	labelTemplate = []fieldSpec{ //nolint:gochecknoglobals // constant
-		{version: "v1", kind: "ReplicationController"}, {kind: "Deployment"}, {kind: "ReplicaSet"}, {kind: "DaemonSet"},
-		{group: "apps", kind: "StatefulSet"}, {group: "batch", kind: "Job"},
+		{version: "v1", kind: "ReplicationController"},
+		{kind: "Deployment"},
+		{kind: "ReplicaSet"},
+		{kind: "DaemonSet"},
+		{group: "apps", kind: "StatefulSet"},
+		{group: "batch", kind: "Job"},
 	}
 	noteTemplate = []fieldSpec{ //nolint:gochecknoglobals // constant
-		{version: "v1", kind: "ReplicationController"}, {kind: "Deployment"}, {kind: "ReplicaSet"}, {kind: "DaemonSet"},
-		{kind: "StatefulSet"}, {group: "batch", kind: "Job"},
+		{version: "v1", kind: "ReplicationController"},
+		{kind: "Deployment"},
+		{kind: "ReplicaSet"},
+		{kind: "DaemonSet"},
+		{kind: "StatefulSet"},
+		{group: "batch", kind: "Job"},
 	}
 )
 
@@ -52,6 +60,8 @@ func metadataSpecs(field string, templates []fieldSpec) []fieldSpec {
 }
 
 // The tables of the default configuration.
+//
+//nolint:gochecknoglobals // constants, made once
 var (
 	templateLabelSpecs = sync.OnceValue(func() []fieldSpec { return metadataSpecs("labels", labelTemplate) })
 	annotationSpecs    = sync.OnceValue(func() []fieldSpec { return metadataSpecs("annotations", noteTemplate) })
@@ -145,6 +155,8 @@ const (
 
 // references is the default table of name references, in the order in which
 // kustomize applies those of one field.
+//
+//nolint:gochecknoglobals // constant, made once
 var references = sync.OnceValue(func() []reference {
 	var out []reference
 	add := func(target resid.Gvk, group, kind string, path ...string) {
@@ -253,13 +265,13 @@ func visit(n *yaml.Node, path []string, create bool, kind yaml.Kind, f func(*yam
 		return errBail
 	}
 	name := path[0]
-	make := create
+	missing := create // whether to make what is missing
 	if l := len(name) - 2; l > 0 && name[l:] == "[]" {
-		name, make = name[:l], false
+		name, missing = name[:l], false
 	}
 	next := child(n, name)
 	switch {
-	case next == nil && !make:
+	case next == nil && !missing:
 		return nil
 	case next == nil:
 		next = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}

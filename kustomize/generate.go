@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
@@ -86,8 +87,7 @@ func (l *loader) scanned(t *tree, rel string) error {
 		src.docs = docs
 		err = checkObjects(src)
 	}
-	var be *BuildError
-	if errors.As(err, &be) {
+	if be, ok := errors.AsType[*BuildError](err); ok {
 		return &BuildError{File: be.File, Doc: be.Doc, Line: be.Line, Err: fmt.Errorf("failed to decode Kubernetes YAML from %s: %w", t.name(rel), be.Err)}
 	}
 	return err
@@ -132,8 +132,8 @@ func (l *loader) mergeSpec(k *kustFile) error {
 		}
 		appendTo("components", c)
 	}
-	if list, err := mergeImages(append(k.list("images"), k.list("imageTags")...), s.Images); err == nil && len(s.Images) > 0 {
-		k.fields["images"] = list
+	if len(s.Images) > 0 {
+		k.fields["images"] = mergeImages(append(k.list("images"), k.list("imageTags")...), s.Images)
 		delete(k.fields, "imageTags")
 	}
 	if len(s.BuildMetadata) > 0 {
@@ -174,8 +174,8 @@ func localComponent(c string) bool {
 
 // mergeImages merges by name: newName replaces if it is set, newTag and digest
 // are one unit.
-func mergeImages(have []any, add []Image) ([]any, error) {
-	out := have[:len(have):len(have)]
+func mergeImages(have []any, add []Image) []any {
+	out := slices.Clip(have)
 	for _, img := range add {
 		var m map[string]any
 		for i, v := range out {
@@ -202,7 +202,7 @@ func mergeImages(have []any, add []Image) ([]any, error) {
 			m["digest"] = img.Digest
 		}
 	}
-	return out, nil
+	return out
 }
 
 // isIgnored reports whether an entry is filtered out.

@@ -190,11 +190,11 @@ func TestOracle(t *testing.T) {
 			})
 		}
 	}
-	for seed := range uint64(120) {
-		tree, dir := newRandomTree(seed + 1_000_000).build()
+	for seed := range uint64(60) {
+		tree := newRandomTree(seed + 1_000_000).build()
 		var b strings.Builder
 		for name, f := range tree {
-			b.WriteString("-- " + strings.Replace(name, dir+"/", "top/", 1) + " --\n" + string(f.Data))
+			b.WriteString("-- " + name + " --\n" + string(f.Data))
 		}
 		t.Run("random", func(t *testing.T) { oracle(t, b.String()) })
 	}
@@ -210,13 +210,12 @@ func oracle(t *testing.T, tree string) (covered bool) {
 	err := kustomize.LockSchema(t.Context(), func() error {
 		o := krusty.MakeDefaultOptions()
 		o.LoadRestrictions = types.LoadRestrictionsNone
-		m, err := krusty.MakeKustomizer(o).Run(filesys.MakeFsOnDisk(), filepath.Join(base, "top"))
-		if err != nil {
-			failed = err
+		m, runErr := krusty.MakeKustomizer(o).Run(filesys.MakeFsOnDisk(), filepath.Join(base, "top"))
+		if failed = runErr; failed != nil {
 			return nil
 		}
-		y, err := m.AsYaml()
-		want, failed = string(y), err
+		y, yamlErr := m.AsYaml()
+		want, failed = string(y), yamlErr
 		return nil
 	})
 	if err != nil {

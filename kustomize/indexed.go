@@ -52,7 +52,7 @@ func covered(k *kust) bool {
 			return false
 		}
 	}
-	for _, p := range slices.Concat(k.parsed.Patches, k.parsed.PatchesJson6902) {
+	for _, p := range slices.Concat(k.parsed.Patches, k.parsed.PatchesJson6902) { //nolint:staticcheck // old fields are still read
 		if p.Options != nil && (p.Options.AllowKindChange || p.Options.AllowNameChange) {
 			return false
 		}

@@ -4,6 +4,7 @@
 package kustomize
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 
@@ -27,8 +28,7 @@ func expandInPlace(v map[string]any, o envsubst.Options) (map[string]any, bool) 
 		return nil, false
 	}
 	const framing = 4 // the text adds indentation, quotes and separators
-	max := o.Limits.Object
-	if max > 0 && x.bytes*framing > max {
+	if limit := o.Limits.Object; limit > 0 && x.bytes*framing > limit {
 		return nil, false
 	}
 	if o.Used != nil {
@@ -93,9 +93,7 @@ func (x *inPlace) value(v any) any {
 			}
 			if out == nil {
 				out = make(map[string]any, len(v))
-				for k2, e2 := range v {
-					out[k2] = e2
-				}
+				maps.Copy(out, v)
 			}
 			out[k] = now
 		}

@@ -62,6 +62,7 @@ func jsonValue(n *yaml.Node) (any, bool) {
 			out[k.Value] = v
 		}
 		return out, true
+	case yaml.DocumentNode, yaml.AliasNode:
 	}
 	return nil, false
 }

@@ -86,9 +86,9 @@ func toObjects(m resmap.ResMap) ([]built, error) {
 	return out, nil
 }
 
-// engineError gives an error of the engine a place and takes secrets and
+// engineFailure gives an error of the engine a place and takes secrets and
 // machine paths out of its text.
-func (l *loader) engineError(err error) error {
+func (l *loader) engineFailure(err error) error {
 	if ctx := l.ctx.Err(); ctx != nil {
 		return ctx
 	}
@@ -104,19 +104,19 @@ func (l *loader) engineError(err error) error {
 		return &BuildError{File: l.root.name, Err: fmt.Errorf("%w: %w", ErrOptions, errBail)}
 	}
 	text := l.scrub(err.Error())
-	be := &BuildError{Err: &engineFault{text: text, cause: cause(err, text)}}
+	be := &BuildError{Err: &engineError{text: text, cause: cause(err, text)}}
 	l.locateText(be, text)
 	return be
 }
 
-// engineFault is an engine's error with a clean text.
-type engineFault struct {
+// engineError is an engine's error with a clean text.
+type engineError struct {
 	text  string
 	cause error
 }
 
-func (e *engineFault) Error() string { return e.text }
-func (e *engineFault) Unwrap() error { return e.cause }
+func (e *engineError) Error() string { return e.text }
+func (e *engineError) Unwrap() error { return e.cause }
 
 // cause finds the case of an engine's error. kustomize has no type for two
 // objects of one id, so this is the one place that reads its text.

@@ -42,18 +42,13 @@ func (s *store) decodeKust(name, rel string, data []byte, prune func(key string,
 	if node == nil {
 		return k, nil
 	}
-	check := yamlCheck{lim: s.lim}
-	var dup *duplicateKeyError
-	for {
-		err := check.run(node)
-		if errors.As(err, &dup) && prune != nil {
-			prune("\x00"+dup.key, &yaml.Node{Line: check.line})
-			break
+	check := yamlCheck{lim: s.lim, dup: func(key string, line int) {
+		if prune != nil {
+			prune("\x00"+key, &yaml.Node{Line: line})
 		}
-		if err != nil && !errors.As(err, &dup) {
-			return nil, &BuildError{File: name, Line: check.line, Err: err}
-		}
-		break
+	}}
+	if err := check.run(node); err != nil {
+		return nil, &BuildError{File: name, Line: check.line, Err: err}
 	}
 	raw, err := sigsyaml.YAMLToJSON(data)
 	if err != nil {
@@ -84,19 +79,12 @@ func canonical(v any, t reflect.Type, path string, drop func(path, key string)) 
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch t.Kind() {
-	case reflect.Slice:
-		if list, ok := v.([]any); ok {
-			for i := range list {
-				list[i] = canonical(list[i], t.Elem(), fmt.Sprintf("%s[%d]", path, i), drop)
-			}
+	if list, ok := v.([]any); ok && t.Kind() == reflect.Slice {
+		for i := range list {
+			list[i] = canonical(list[i], t.Elem(), fmt.Sprintf("%s[%d]", path, i), drop)
 		}
-		return v
-	case reflect.Struct:
-		m, ok := v.(map[string]any)
-		if !ok {
-			return v
-		}
+	}
+	if m, ok := v.(map[string]any); ok && t.Kind() == reflect.Struct {
 		return canonicalStruct(m, t, path, drop)
 	}
 	return v
@@ -135,8 +123,7 @@ type jsonField struct {
 // jsonFields lists the JSON keys of a struct in lower case.
 func jsonFields(t reflect.Type) map[string]jsonField {
 	out := map[string]jsonField{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "" && f.Anonymous:

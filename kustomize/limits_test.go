@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 
@@ -42,7 +43,7 @@ func TestHostileYAML(t *testing.T) {
 		"DuplicateTop": {text: head + "kind: Secret\n", line: 4},
 		"NUL":          {text: head + "d: \"a\x00b\"\n"},
 		"UTF8":         {text: head + "d: \"a\xffb\"\n"},
-		"UTF16":        {text: "\xff\xfea\x00:\x00 \x001\x00\n\x00"},
+		"UTF16":        {text: string([]byte{0xff, 0xfe, 'a', 0, ':', 0, ' ', 0, '1', 0, '\n', 0})},
 		"Binary":       {text: head + "d: !!binary aGk=\n", line: 4},
 		"Tag":          {text: head + "d: !ruby/object x\n", line: 4},
 		"Separator":    {text: head + "--- a: b\n" + head, line: 4},
@@ -69,7 +70,7 @@ func TestHostileYAML(t *testing.T) {
 					put("kustomization.yaml", "resources: [a.yaml]\npatches: [{path: x.yaml}]\n")
 					put("x.yaml", tc.text)
 				case "inline":
-					if strings.ContainsAny(tc.text, "\x00\xff") || tc.limit != "" && len(tc.text) > 200_000 {
+					if !utf8.ValidString(tc.text) || strings.Contains(tc.text, "\x00") || tc.limit != "" && len(tc.text) > 200_000 {
 						t.Skip("not text")
 					}
 					put("kustomization.yaml", "resources: [a.yaml]\npatches:\n- patch: |\n    "+strings.ReplaceAll(tc.text, "\n", "\n    ")+"\n")
@@ -251,4 +252,17 @@ func TestPanic(t *testing.T) {
 	g.Expect(errors.As(err, &pe)).To(BeTrue())
 	g.Expect(pe.Stack).NotTo(BeEmpty())
 	g.Expect(pe.Reason()).To(Equal("BuildFailed"))
+}
+
+// N37, N38: a duplicate key in a kustomization hides nothing behind it.
+func TestBombBehindDuplicate(t *testing.T) {
+	g := NewWithT(t)
+	bomb := "x: 1\nx: 2\ny: &y " + strings.Repeat("z", 64<<10) + "\nq: [" + strings.Repeat("*y, ", 2000) + "]\nresources: [a.yaml]\n"
+	for _, tree := range []string{
+		"-- kustomization.yaml --\n" + bomb + "-- a.yaml --\n" + cm,
+		"-- kustomization.yaml --\nresources: [b]\n-- b/kustomization.yaml --\n" + bomb + "-- b/a.yaml --\n" + cm,
+	} {
+		_, err := build(t, files(tree), kustomize.Options{})
+		expectLimit(g, err, "doc-expanded")
+	}
 }

@@ -43,8 +43,8 @@ type kust struct {
 	served []byte
 	parsed *types.Kustomization
 	sort   *types.SortOptions // of the root, applied here
-	items  []item // resources in order
-	own    int    // entries of resources; those of bases follow
+	items  []item             // resources in order
+	own    int                // entries of resources; those of bases follow
 	parts  []*kust
 	plugin bool // reached through generators, transformers or validators
 	schema bool

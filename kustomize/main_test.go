@@ -46,24 +46,24 @@ type (
 	fsFile = fs.File
 )
 
-func build(t testing.TB, root fs.FS, o kustomize.Options) (*kustomize.Result, error) {
-	t.Helper()
+func build(tb testing.TB, root fs.FS, o kustomize.Options) (*kustomize.Result, error) {
+	tb.Helper()
 	o.Root = root
-	return kustomize.New(kustomize.BuilderOptions{}).Build(t.Context(), o)
+	return kustomize.New(kustomize.BuilderOptions{}).Build(tb.Context(), o)
 }
 
-func mustBuild(t testing.TB, root fs.FS, o kustomize.Options) *kustomize.Result {
-	t.Helper()
-	res, err := build(t, root, o)
+func mustBuild(tb testing.TB, root fs.FS, o kustomize.Options) *kustomize.Result {
+	tb.Helper()
+	res, err := build(tb, root, o)
 	if err != nil {
-		t.Fatalf("build: %v", err)
+		tb.Fatalf("build: %v", err)
 	}
 	return res
 }
 
 // text renders objects as kustomize prints them.
-func text(t testing.TB, res *kustomize.Result) string {
-	t.Helper()
+func text(tb testing.TB, res *kustomize.Result) string {
+	tb.Helper()
 	var b bytes.Buffer
 	for i, u := range res.Unstructured() {
 		if i > 0 {
@@ -71,7 +71,7 @@ func text(t testing.TB, res *kustomize.Result) string {
 		}
 		y, err := sigsyaml.Marshal(u.Object)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		b.Write(y)
 	}

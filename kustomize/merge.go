@@ -44,6 +44,7 @@ func simpleTree(n *yaml.Node, s *mergeSchema) bool {
 			}
 		}
 		return true
+	case yaml.DocumentNode, yaml.AliasNode:
 	}
 	return false
 }
@@ -138,6 +139,7 @@ func canMerge(dest, patch *yaml.Node, s *mergeSchema) bool {
 			}
 		}
 		return true
+	case yaml.DocumentNode, yaml.AliasNode:
 	}
 	return false
 }

@@ -29,6 +29,7 @@ type mergeSchemas struct {
 	refs map[string]*mergeSchema
 }
 
+//nolint:gochecknoglobals // made once from the built-in schema
 var builtinMerges = sync.OnceValue(func() *mergeSchemas {
 	return &mergeSchemas{builtins: builtinSchema(), refs: map[string]*mergeSchema{}}
 })

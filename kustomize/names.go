@@ -145,6 +145,7 @@ func (f *referrer) walk(n *yaml.Node, t *refTree) error {
 			}
 		}
 		return nil
+	case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
 	}
 	return errBail
 }

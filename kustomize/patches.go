@@ -56,11 +56,11 @@ func (x *indexed) sourceOf(k *kust, file string) *source {
 
 // strategicMerges applies the field patchesStrategicMerge.
 func (x *indexed) strategicMerges(k *kust, s *set) error {
-	if len(k.parsed.PatchesStrategicMerge) == 0 {
+	if len(k.parsed.PatchesStrategicMerge) == 0 { //nolint:staticcheck // old fields are still read
 		return nil
 	}
 	ids := indexIDs(s)
-	for _, p := range k.parsed.PatchesStrategicMerge {
+	for _, p := range k.parsed.PatchesStrategicMerge { //nolint:staticcheck // old fields are still read
 		text := string(p)
 		if !strings.HasPrefix(text, "\n") {
 			src := x.sourceOf(k, text)
@@ -74,7 +74,7 @@ func (x *indexed) strategicMerges(k *kust, s *set) error {
 			return errBail
 		}
 		for _, d := range docs {
-			target, err := x.mergeTarget(s, ids, d)
+			target, err := x.mergeTarget(ids, d)
 			if err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func safeMerge(n *yaml.Node) bool {
 }
 
 // mergeTarget finds the one resource a patch names.
-func (x *indexed) mergeTarget(s *set, ids anyID, patch *yaml.Node) (*resource, error) {
+func (x *indexed) mergeTarget(ids anyID, patch *yaml.Node) (*resource, error) {
 	p := &resource{node: patch}
 	if !x.identify(p) {
 		return nil, errBail
@@ -216,7 +216,7 @@ func (x *indexed) patches(k *kust, s *set) error {
 			ids = indexIDs(s)
 		}
 		for _, d := range merges {
-			target, err := x.mergeTarget(s, ids, d)
+			target, err := x.mergeTarget(ids, d)
 			if err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func (x *indexed) patches(k *kust, s *set) error {
 
 // jsonPatches applies the field patchesJson6902.
 func (x *indexed) jsonPatches(k *kust, s *set) error {
-	for _, p := range k.parsed.PatchesJson6902 {
+	for _, p := range k.parsed.PatchesJson6902 { //nolint:staticcheck // old fields are still read
 		if p.Target == nil || p.Target.Name == "" || (p.Path == "") == (p.Patch == "") {
 			return errBail
 		}

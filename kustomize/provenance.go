@@ -106,7 +106,7 @@ func generatorOrigin(k *kust, field string, i int) Origin {
 func expectFile(src *source, out []expected) []expected {
 	for _, d := range src.docs {
 		for _, h := range d.heads {
-			gv, _ := schema.ParseGroupVersion(h.apiVersion) //nolint:errcheck // a broken one has no group
+			gv, _ := schema.ParseGroupVersion(h.apiVersion)
 			out = append(out, expected{
 				group: gv.Group, kind: h.kind, name: h.name,
 				origin: Origin{File: src.rel, Doc: d.index, Line: h.line, Remote: src.tree.label},

@@ -219,7 +219,7 @@ func (r *randomTree) operators(dir string) string {
 }
 
 // build writes a tree and returns its root.
-func (r *randomTree) build() (fstest.MapFS, string) {
+func (r *randomTree) build() fstest.MapFS {
 	r.base("b1")
 	top := []string{"../b1"}
 	if r.chance(2) {
@@ -232,9 +232,9 @@ func (r *randomTree) build() (fstest.MapFS, string) {
 			r.base("top", top...)
 			k := r.files["top/kustomization.yaml"]
 			k.Data = append(k.Data, "components: [../c]\n"...)
-			return r.files, "top"
+			return r.files
 		}
 	}
 	r.base("top", top...)
-	return r.files, "top"
+	return r.files
 }

@@ -110,8 +110,8 @@ func splitRepo(s string) (repo, dir string, ok bool) {
 	if i := strings.Index(s, "_git/"); i >= 0 {
 		name, rest, _ := strings.Cut(s[i+5:], "/")
 		repo, dir = s[:i+5]+name, rest
-	} else if i := strings.Index(s, "//"); i >= 0 {
-		repo, dir = s[:i], s[i+2:]
+	} else if before, after, found := strings.Cut(s, "//"); found {
+		repo, dir = before, after
 	} else if i := strings.Index(s, ".git"); i >= 0 {
 		repo, dir = s[:i+4], s[i+4:]
 	} else {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -182,11 +183,7 @@ func mentions(v any) bool {
 	case string:
 		return dollar(v)
 	case []any:
-		for _, e := range v {
-			if mentions(e) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, mentions)
 	case map[string]any:
 		for k, e := range v {
 			if dollar(k) || mentions(e) {

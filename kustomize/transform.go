@@ -167,7 +167,7 @@ func (x *indexed) setMetadata(s *set, p *types.Kustomization) error {
 			return err
 		}
 	}
-	if err := setPairs(s, p.CommonLabels, selectorSpecs()); err != nil {
+	if err := setPairs(s, p.CommonLabels, selectorSpecs()); err != nil { //nolint:staticcheck // old fields are still read
 		return err
 	}
 	return setPairs(s, p.CommonAnnotations, annotationSpecs())
@@ -252,7 +252,7 @@ const imageTail = `(:[a-zA-Z0-9_.{}-]*)?(@[a-zA-Z0-9]+([.+_-][a-zA-Z0-9]+)*:[a-z
 func (x *indexed) imageMatcher(name string) imageMatcher {
 	m, ok := x.images[name]
 	if !ok {
-		m.re, _ = regexp.Compile("^" + name + imageTail) //nolint:errcheck // an invalid name matches nothing
+		m.re, _ = regexp.Compile("^" + name + imageTail)
 		x.images[name] = m
 	}
 	return m

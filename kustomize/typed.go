@@ -234,6 +234,7 @@ func typedValue(s string, whole, plain bool, kind fieldKind) (any, string) {
 			return n, ""
 		}
 		return s, ""
+	case kindUnknown:
 	}
 	if !whole || !plain {
 		return s, ""

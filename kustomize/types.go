@@ -32,6 +32,7 @@ type builtins struct {
 	types       map[schema.GroupVersionKind]string
 }
 
+//nolint:gochecknoglobals // made once from the built-in schema
 var builtinSchema = sync.OnceValue(func() *builtins {
 	warm()
 	b := &builtins{types: map[schema.GroupVersionKind]string{}}

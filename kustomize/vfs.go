@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -66,14 +67,7 @@ func (k *kust) base() string {
 	return kustNames()[0]
 }
 
-func isKustName(name string) bool {
-	for _, n := range kustNames() {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
+func isKustName(name string) bool { return slices.Contains(kustNames(), name) }
 
 // absent never shows a path of the machine.
 func (v *vfs) absent(name string) error {

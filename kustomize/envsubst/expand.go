@@ -202,8 +202,7 @@ func (x *expander) expression(depth int, live bool) (string, error) {
 	switch x.peek() {
 	case '}':
 		x.at++
-		v, _, err := x.lookup(name, live)
-		return v, err
+		return x.lookup(name, live)
 	case ':':
 		return x.colon(name, depth, live)
 	case '=':
@@ -235,21 +234,21 @@ func (x *expander) name() (string, error) {
 }
 
 // lookup returns the value of a variable that needs one.
-func (x *expander) lookup(name string, live bool) (string, bool, error) {
+func (x *expander) lookup(name string, live bool) (string, error) {
 	if !live {
-		return "", false, nil
+		return "", nil
 	}
 	v, ok := x.opts.Vars[name]
 	if !ok && !x.opts.Lenient {
-		return "", false, &Error{Name: name, Offset: x.start, Why: fmt.Sprintf("%s: %q", ErrUnset, name), Err: ErrUnset}
+		return "", &Error{Name: name, Offset: x.start, Why: fmt.Sprintf("%s: %q", ErrUnset, name), Err: ErrUnset}
 	}
 	return x.value(name, v, ok)
 }
 
-func (x *expander) value(name, v string, ok bool) (string, bool, error) {
+func (x *expander) value(name, v string, ok bool) (string, error) {
 	if ok {
 		if err := checkText(v); err != nil {
-			return "", false, x.fail(name, "value is not text")
+			return "", x.fail(name, "value is not text")
 		}
 		if x.opts.Explain != nil {
 			x.opts.Explain(name, x.start)
@@ -257,9 +256,9 @@ func (x *expander) value(name, v string, ok bool) (string, bool, error) {
 	}
 	x.work += int64(len(v))
 	if x.work > x.limit && x.work/workFactor > x.limit {
-		return "", false, &LimitError{Name: "substitution-object", Max: x.limit, Got: x.work / workFactor}
+		return "", &LimitError{Name: "substitution-object", Max: x.limit, Got: x.work / workFactor}
 	}
-	return v, ok, nil
+	return v, nil
 }
 
 func (x *expander) length(live bool) (string, error) {
@@ -272,7 +271,7 @@ func (x *expander) length(live bool) (string, error) {
 		return "", x.fail(name, whyBrace)
 	}
 	x.at++
-	v, _, err := x.lookup(name, live)
+	v, err := x.lookup(name, live)
 	return strconv.Itoa(len(v)), err
 }
 
@@ -335,8 +334,7 @@ func (x *expander) fallback(name string, depth int, live bool) (string, error) {
 		}
 		return arg, nil
 	}
-	v, _, err = x.value(name, v, ok)
-	return v, err
+	return x.value(name, v, ok)
 }
 
 func (x *expander) substring(name string, depth int, live bool) (string, error) {
@@ -358,12 +356,12 @@ func (x *expander) substring(name string, depth int, live bool) (string, error) 
 		}
 	}
 	x.at++
-	v, _, err := x.lookup(name, live)
+	v, err := x.lookup(name, live)
 	if err != nil || !live {
 		return "", err
 	}
-	from, err := strconv.Atoi(first)
-	if err != nil {
+	from, ok := number(first)
+	if !ok {
 		return v, nil
 	}
 	if from < 0 {
@@ -374,9 +372,9 @@ func (x *expander) substring(name string, depth int, live bool) (string, error) 
 	from = min(from, len(v))
 	to := len(v)
 	if long {
-		n, err := strconv.Atoi(second)
+		n, ok := number(second)
 		switch {
-		case err != nil:
+		case !ok:
 			return v, nil
 		case n < 0:
 			if to += n; to < from {
@@ -390,6 +388,11 @@ func (x *expander) substring(name string, depth int, live bool) (string, error) 
 		return out, nil
 	}
 	return "", x.fail(name, "offset splits a character")
+}
+
+func number(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil
 }
 
 func (x *expander) letters(name string, live bool) (string, error) {
@@ -406,7 +409,7 @@ func (x *expander) letters(name string, live bool) (string, error) {
 		return "", x.fail(name, whyBad)
 	}
 	x.at++
-	v, _, err := x.lookup(name, live)
+	v, err := x.lookup(name, live)
 	if err != nil || v == "" {
 		return "", err
 	}
@@ -433,7 +436,7 @@ func (x *expander) trim(name string, depth int, live bool) (string, error) {
 		return "", err
 	}
 	x.at++
-	v, _, err := x.lookup(name, live)
+	v, err := x.lookup(name, live)
 	if err != nil || !live {
 		return "", err
 	}
@@ -469,7 +472,7 @@ func (x *expander) replace(name string, depth int, live bool) (string, error) {
 		return "", err
 	}
 	x.at++
-	v, _, err := x.lookup(name, live)
+	v, err := x.lookup(name, live)
 	if err != nil || !live || old == "" {
 		return v, err
 	}

@@ -83,8 +83,7 @@ func RunSchemaRunner(t *testing.T, newRunner func(tb testing.TB) kustomize.Schem
 		tree["patch.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: test.example/v1\nkind: Widget\nmetadata: {name: none}\n"), Mode: 0o644}
 		b := kustomize.New(kustomize.BuilderOptions{SchemaRunner: newRunner(t)})
 		res, err := b.Build(t.Context(), kustomize.Options{Root: tree, Dir: "top"})
-		var be *kustomize.BuildError
-		if !errors.As(err, &be) {
+		if _, ok := errors.AsType[*kustomize.BuildError](err); !ok {
 			t.Errorf("got %v, want a *kustomize.BuildError", err)
 		}
 		if len(res.Objects) != 0 {

@@ -59,6 +59,7 @@ func (failing) Run(context.Context, kustomize.SchemaTree) ([]byte, error) {
 func ExampleRunSchemaRunner() {
 	// In a test of your runner:
 	_ = func(t *testing.T) {
+		t.Helper()
 		kustomizetest.RunSchemaRunner(t, func(testing.TB) kustomize.SchemaRunner { return failing{} })
 	}
 	_, err := failing{}.Run(context.Background(), kustomize.SchemaTree{})
