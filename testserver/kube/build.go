@@ -116,14 +116,14 @@ func (s *source) command() string {
 }
 
 func prepareCache(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a cache of a public program
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	tag := filepath.Join(dir, "CACHEDIR.TAG")
 	if _, err := os.Stat(tag); err == nil {
 		return nil
 	}
-	return os.WriteFile(tag, []byte(cacheTag), 0o644) //nolint:gosec // likewise
+	return os.WriteFile(tag, []byte(cacheTag), 0o644)
 }
 
 // cleanCache removes what interrupted builds left and builds that nobody used
@@ -160,7 +160,7 @@ func (s *source) build(ctx context.Context, dir, file string) error {
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
 	out := filepath.Join(temp, programName)
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", s.dir, buildTrim, buildLD, "-o", out, ".") //nolint:gosec // fixed words
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", s.dir, buildTrim, buildLD, "-o", out, ".")
 	cmd.Dir = temp
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOOS=", "GOARCH=", "PWD="+temp)
 	var stderr tailBuffer
@@ -172,7 +172,7 @@ func (s *source) build(ctx context.Context, dir, file string) error {
 	if err := cmd.Run(); err != nil {
 		return &UnavailableError{Why: "it cannot be built", Command: s.command(), Err: errors.Join(lastError(stderr.String()), err)}
 	}
-	if err := os.Chmod(temp, 0o755); err != nil { //nolint:gosec // a cache of a public program
+	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, filepath.Dir(file)); err != nil {
@@ -195,14 +195,14 @@ func lastError(output string) error {
 // lockFileAt takes the lock of file, waiting for whoever has it; the system
 // frees it when its holder ends in whatever way.
 func lockFileAt(ctx context.Context, file string, waiting func()) (unlock func(), err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // in the user's cache
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	ticker := time.NewTicker(lockPoll)
 	defer ticker.Stop()
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}

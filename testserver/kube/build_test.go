@@ -81,10 +81,10 @@ func TestBuildAndCache(t *testing.T) {
 	main := filepath.Join(root, "testserver", "controlplane", "main.go")
 	g.Expect(os.WriteFile(main, []byte("package main\n\nfunc main() {}\n"), 0o600)).To(Succeed())
 	_, _, err = find(t, root)
-	unavailable(g, err, "building is off")
+	_ = unavailable(g, err, "building is off")
 	t.Setenv("GITOPS_KIT_CONTROLPLANE_BUILD", "1")
 	_, _, err = find(t, root)
-	unavailable(g, err, "no go command")
+	_ = unavailable(g, err, "no go command")
 }
 
 func unavailable(g Gomega, err error, why string) *kube.UnavailableError {
@@ -185,7 +185,7 @@ func TestBrokenCode(t *testing.T) {
 	g := NewWithT(t)
 	root := checkout(t, "repo", "undefined()")
 	_, _, err := find(t, root)
-	unavailable(g, err, "cannot be built")
+	_ = unavailable(g, err, "cannot be built")
 	g.Expect(err.Error()).To(ContainSubstring("undefined"))
 	left, err := filepath.Glob(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "gitops-kit", "controlplane", "*", "*"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -201,7 +201,7 @@ func TestNamedProgram(t *testing.T) {
 	_, _, err := find(t, root)
 	g.Expect(err).To(MatchError(ContainSubstring("not executable")))
 	g.Expect(errors.Is(err, kube.ErrUnavailable)).To(BeFalse(), "a wrong setting is no reason to skip")
-	g.Expect(os.Chmod(file, 0o700)).To(Succeed()) //nolint:gosec // a program
+	g.Expect(os.Chmod(file, 0o700)).To(Succeed())
 	got, _, err := find(t, root)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got).To(Equal(file))

@@ -10,14 +10,15 @@ import (
 
 // cleanup runs f after the test. Its error does not matter: the object may be
 // gone, or the API server stopped by the test.
-func (c *Cluster) cleanup(t testing.TB, f func() error) {
-	t.Helper()
-	t.Cleanup(func() { _ = f() })
+func (c *Cluster) cleanup(tb testing.TB, f func() error) {
+	tb.Helper()
+	tb.Cleanup(func() { _ = f() })
 }
 
 // cleanupContext outlives the test for a moment.
-func cleanupContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanupWait)
-	t.Cleanup(cancel)
+func cleanupContext(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), cleanupWait)
+	tb.Cleanup(cancel)
 	return ctx
 }

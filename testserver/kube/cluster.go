@@ -107,7 +107,7 @@ func (s *server) start(ctx context.Context, port int) error {
 
 // adopt reads a kubeconfig and asks the server for its version.
 func (s *server) adopt(ctx context.Context, file string) error {
-	raw, err := os.ReadFile(file) //nolint:gosec // named by the user or made by the program
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

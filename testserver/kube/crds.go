@@ -65,14 +65,14 @@ type crd struct {
 // .json files of directories, and returns when they are established and
 // served. Installing an equal definition again is fine; a different one of the
 // same name fails the test, because it would change the API under others.
-func (c *Cluster) InstallCRDs(t testing.TB, paths ...string) {
-	t.Helper()
+func (c *Cluster) InstallCRDs(tb testing.TB, paths ...string) {
+	tb.Helper()
 	crds, err := readCRDs(paths)
 	if err == nil {
-		err = c.install(t.Context(), crds, t.Name())
+		err = c.install(tb.Context(), crds, tb.Name())
 	}
 	if err != nil {
-		t.Fatalf("kube: install definitions: %v", err)
+		tb.Fatalf("kube: install definitions: %v", err)
 	}
 }
 
@@ -155,7 +155,7 @@ func manifestFiles(path string) ([]string, error) {
 }
 
 func readFile(file string) ([]crd, error) {
-	f, err := os.Open(file) //nolint:gosec // named by the test
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}

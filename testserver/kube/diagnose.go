@@ -30,13 +30,13 @@ const (
 )
 
 // diagnose adds to the log of a failed test what the control plane says.
-func (c *Cluster) diagnose(t testing.TB) {
-	t.Helper()
-	if !t.Failed() {
+func (c *Cluster) diagnose(tb testing.TB) {
+	tb.Helper()
+	if !tb.Failed() {
 		return
 	}
 	if log := c.s.logTail(diagnoseLog); log != "" {
-		t.Logf("kube: warnings and errors of the control plane, latest last:\n%s", log)
+		tb.Logf("kube: warnings and errors of the control plane, latest last:\n%s", log)
 	}
 }
 
@@ -79,19 +79,19 @@ func (s *server) logTail(limit int) string {
 }
 
 // diagnoseNamespace adds events and objects that are not ready to the log.
-func (c *Cluster) diagnoseNamespace(t testing.TB, ns string) {
-	t.Helper()
+func (c *Cluster) diagnoseNamespace(tb testing.TB, ns string) {
+	tb.Helper()
 	var b strings.Builder
-	c.writeEvents(t, &b, ns)
-	c.writeNotReady(t, &b, ns)
+	c.writeEvents(tb, &b, ns)
+	c.writeNotReady(tb, &b, ns)
 	if text := b.String(); text != "" {
-		t.Logf("kube: namespace %s:\n%s", ns, text[:min(len(text), maxNamespaceLog)])
+		tb.Logf("kube: namespace %s:\n%s", ns, text[:min(len(text), maxNamespaceLog)])
 	}
 }
 
-func (c *Cluster) writeEvents(t testing.TB, b *strings.Builder, ns string) {
-	t.Helper()
-	events, err := c.client(t).CoreV1().Events(ns).List(cleanupContext(t), metav1.ListOptions{Limit: 500})
+func (c *Cluster) writeEvents(tb testing.TB, b *strings.Builder, ns string) {
+	tb.Helper()
+	events, err := c.client(tb).CoreV1().Events(ns).List(cleanupContext(tb), metav1.ListOptions{Limit: 500})
 	if err != nil {
 		_, _ = fmt.Fprintf(b, "events: %v\n", err)
 		return
@@ -111,16 +111,16 @@ func eventTime(e corev1.Event) metav1.Time {
 
 // writeNotReady lists objects with a false Ready, Available or Healthy
 // condition, of all kinds.
-func (c *Cluster) writeNotReady(t testing.TB, b *strings.Builder, ns string) {
-	t.Helper()
+func (c *Cluster) writeNotReady(tb testing.TB, b *strings.Builder, ns string) {
+	tb.Helper()
 	config := c.Config()
 	config.WarningHandler = rest.NoWarnings{} // about kinds that are on their way out
 	disco, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return
 	}
-	ctx := cleanupContext(t)
-	lists, _ := disco.ServerPreferredNamespacedResourcesWithContext(ctx) //nolint:errcheck // what there is will do
+	ctx := cleanupContext(tb)
+	lists, _ := disco.ServerPreferredNamespacedResourcesWithContext(ctx)
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return

@@ -26,7 +26,7 @@ func ExampleUnavailableError() {
 }
 
 // A program that needs a cluster for a moment.
-func ExampleRun() {
+func ExampleRun() { //nolint:testableexamples // it starts a control plane
 	ctx := context.Background()
 	c, err := kube.Run(ctx, kube.Options{Components: kube.Full, Progress: os.Stderr})
 	if err != nil {

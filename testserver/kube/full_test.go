@@ -40,10 +40,10 @@ func template(labels, annotations map[string]string) corev1.PodTemplateSpec {
 	}
 }
 
-func deployment(name string, replicas int32, annotations map[string]string) *appsv1.Deployment {
-	labels := map[string]string{"app": name}
-	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.DeploymentSpec{
-		Replicas: ptr.To(replicas), Selector: &metav1.LabelSelector{MatchLabels: labels},
+func deployment(replicas int32, annotations map[string]string) *appsv1.Deployment {
+	labels := map[string]string{"app": "web"}
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: new(replicas), Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: template(labels, annotations),
 	}}
 }
@@ -62,23 +62,31 @@ func TestWorkloadsBecomeReady(t *testing.T) {
 	labels := map[string]string{"app": "x"}
 	selector := &metav1.LabelSelector{MatchLabels: labels}
 	ctx := t.Context()
-	_, err := client.AppsV1().Deployments(ns).Create(ctx, deployment("web", 3, nil), metav1.CreateOptions{})
+	_, err := client.AppsV1().Deployments(ns).Create(ctx, deployment(3, nil), metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.AppsV1().StatefulSets(ns).Create(ctx, &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"},
-		Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](2), Selector: selector, ServiceName: "db", Template: template(labels, nil)}}, metav1.CreateOptions{})
+	_, err = client.AppsV1().StatefulSets(ns).Create(ctx, &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec:       appsv1.StatefulSetSpec{Replicas: ptr.To[int32](2), Selector: selector, ServiceName: "db", Template: template(labels, nil)},
+	}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.AppsV1().DaemonSets(ns).Create(ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "agent"},
-		Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}, Template: template(map[string]string{"app": "agent"}, nil)}}, metav1.CreateOptions{})
+	_, err = client.AppsV1().DaemonSets(ns).Create(ctx, &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
+		Spec:       appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}, Template: template(map[string]string{"app": "agent"}, nil)},
+	}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	job := batchv1.JobSpec{Template: template(nil, nil)}
 	job.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	_, err = client.BatchV1().Jobs(ns).Create(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "once"}, Spec: job}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.BatchV1().CronJobs(ns).Create(ctx, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "often"},
-		Spec: batchv1.CronJobSpec{Schedule: "* * * * *", JobTemplate: batchv1.JobTemplateSpec{Spec: job}}}, metav1.CreateOptions{})
+	_, err = client.BatchV1().CronJobs(ns).Create(ctx, &batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Name: "often"},
+		Spec:       batchv1.CronJobSpec{Schedule: "* * * * *", JobTemplate: batchv1.JobTemplateSpec{Spec: job}},
+	}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.AutoscalingV2().HorizontalPodAutoscalers(ns).Create(ctx, &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web"},
-		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 5, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}}, metav1.CreateOptions{})
+	_, err = client.AutoscalingV2().HorizontalPodAutoscalers(ns).Create(ctx, &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 5, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}},
+	}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 
 	g.Eventually(ctx, func(g Gomega) {
@@ -183,7 +191,7 @@ func TestPodFates(t *testing.T) {
 }
 
 func asStatus(err error, s *apierrors.APIStatus) bool {
-	e, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go returns it as it is
+	e, ok := err.(apierrors.APIStatus)
 	*s = e
 	return ok
 }
@@ -193,7 +201,7 @@ func TestFailedRolloutMissesItsDeadline(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	_, client, ns := full(t)
-	d := deployment("web", 1, map[string]string{kube.Fail: "image"})
+	d := deployment(1, map[string]string{kube.Fail: "image"})
 	d.Spec.ProgressDeadlineSeconds = ptr.To[int32](1)
 	_, err := client.AppsV1().Deployments(ns).Create(t.Context(), d, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -214,7 +222,7 @@ func TestNamespaceDeletion(t *testing.T) {
 	ns := c.Name(t, "gone")
 	_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.AppsV1().Deployments(ns).Create(ctx, deployment("web", 3, nil), metav1.CreateOptions{})
+	_, err = client.AppsV1().Deployments(ns).Create(ctx, deployment(3, nil), metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Eventually(ctx, func() (int32, error) {
 		d, err := client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
@@ -266,7 +274,7 @@ func TestCustomResources(t *testing.T) {
 	owner, err := widgets.Create(ctx, newWidget(group, "owner", 1), metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	child := configMap("child")
-	child.OwnerReferences = []metav1.OwnerReference{{APIVersion: group + "/v1", Kind: "Widget", Name: "owner", UID: owner.GetUID(), BlockOwnerDeletion: ptr.To(true)}}
+	child.OwnerReferences = []metav1.OwnerReference{{APIVersion: group + "/v1", Kind: "Widget", Name: "owner", UID: owner.GetUID(), BlockOwnerDeletion: new(true)}}
 	_, err = client.CoreV1().ConfigMaps(ns).Create(ctx, child, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	begin := time.Now()
@@ -303,7 +311,8 @@ func TestAPIServerIsReal(t *testing.T) {
 	g.Expect(review.Status.User.Username).To(Equal("system:serviceaccount:" + ns + ":robot"))
 	can := func(verb string) bool {
 		r, err := clientOf(t, robot).AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: verb, Resource: "configmaps"}}}, metav1.CreateOptions{})
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: verb, Resource: "configmaps"}},
+		}, metav1.CreateOptions{})
 		return err == nil && r.Status.Allowed
 	}
 	g.Eventually(ctx, func() bool { return can("get") }).WithTimeout(soon).Should(BeTrue())
@@ -326,8 +335,10 @@ func aggregated(ctx context.Context, dyn dynamic.Interface, group string) error 
 	_, err := dyn.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}).Create(ctx,
 		&unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": "v1." + group},
-			"spec": map[string]any{"group": group, "version": "v1", "groupPriorityMinimum": int64(10), "versionPriority": int64(10),
-				"insecureSkipTLSVerify": true, "service": map[string]any{"namespace": "default", "name": "nowhere"}},
+			"spec": map[string]any{
+				"group": group, "version": "v1", "groupPriorityMinimum": int64(10), "versionPriority": int64(10),
+				"insecureSkipTLSVerify": true, "service": map[string]any{"namespace": "default", "name": "nowhere"},
+			},
 		}}, metav1.CreateOptions{})
 	return err
 }

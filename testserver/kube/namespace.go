@@ -26,19 +26,19 @@ const (
 
 // Namespace creates a namespace named after the test and deletes it at the
 // end, without waiting for its content to go. One request each.
-func (c *Cluster) Namespace(t testing.TB) string {
-	t.Helper()
-	name := dnsLabel(t.Name(), maxNamePart) + "-" + random()
-	client := c.client(t)
-	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+func (c *Cluster) Namespace(tb testing.TB) string {
+	tb.Helper()
+	name := dnsLabel(tb.Name(), maxNamePart) + "-" + random()
+	client := c.client(tb)
+	_, err := client.CoreV1().Namespaces().Create(tb.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatalf("kube: create namespace: %v", err)
+		tb.Fatalf("kube: create namespace: %v", err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.diagnoseNamespace(t, name)
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			c.diagnoseNamespace(tb, name)
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanupWait)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), cleanupWait)
 		defer cancel()
 		// It may be gone, or the API server stopped: both are the test's business.
 		_ = client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)})
@@ -48,8 +48,8 @@ func (c *Cluster) Namespace(t testing.TB) string {
 
 // Name returns a name that begins with base and is used nowhere else in the
 // cluster, for cluster-wide objects.
-func (c *Cluster) Name(t testing.TB, base string) string {
-	t.Helper()
+func (c *Cluster) Name(tb testing.TB, base string) string {
+	tb.Helper()
 	return dnsLabel(base, maxNamePart) + "-" + random()
 }
 
@@ -78,11 +78,11 @@ func dnsLabel(text string, limit int) string {
 	return label
 }
 
-func (c *Cluster) client(t testing.TB) kubernetes.Interface {
-	t.Helper()
+func (c *Cluster) client(tb testing.TB) kubernetes.Interface {
+	tb.Helper()
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {
-		t.Fatalf("kube: %v", err)
+		tb.Fatalf("kube: %v", err)
 	}
 	return client
 }

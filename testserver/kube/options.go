@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -93,13 +94,6 @@ type Options struct {
 	Progress io.Writer
 }
 
-func (o Options) progress() io.Writer {
-	if o.Progress != nil {
-		return o.Progress
-	}
-	return os.Stderr
-}
-
 // serves says whether a cluster started with o can stand for one with want.
 // Definitions are installed on demand and don't count.
 func (o Options) serves(want Options) bool {
@@ -158,14 +152,14 @@ func (o Options) args(dataDir string, port int) []string {
 }
 
 func (f Flags) gates() string {
-	text := ""
+	var text strings.Builder
 	for i, name := range slices.Sorted(maps.Keys(f.FeatureGates)) {
 		if i > 0 {
-			text += ","
+			text.WriteString(",")
 		}
-		text += fmt.Sprintf("%s=%t", name, f.FeatureGates[name])
+		text.WriteString(fmt.Sprintf("%s=%t", name, f.FeatureGates[name]))
 	}
-	return text
+	return text.String()
 }
 
 // existing names the kubeconfig of the cluster to use instead of a new one,

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,15 +32,18 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m, sharedControlPlane...)
 		return
 	}
-	c, err := kube.Run(context.Background(), kube.Options{Flags: kube.Flags{Split: os.Getenv("KUBE_SPLIT") != ""}})
+	os.Exit(helper(mode)) //nolint:forbidigo // this is the program under test
+}
+
+func helper(mode string) int {
+	ctx := context.Background() //nolint:forbidigo // there is no test
+	c, err := kube.Run(ctx, kube.Options{Flags: kube.Flags{Split: os.Getenv("KUBE_SPLIT") != ""}})
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(3)
+		_, _ = fmt.Fprintln(os.Stdout, err)
+		return 3
 	}
-	fmt.Println("pid", c.PID())
+	_, _ = fmt.Fprintln(os.Stdout, "pid", c.PID())
 	switch mode {
-	case "exit":
-		os.Exit(0)
 	case "panic":
 		panic("as asked")
 	case "kill":
@@ -49,6 +51,7 @@ func TestMain(m *testing.M) {
 	case "wait":
 		select {}
 	}
+	return 0
 }
 
 // sharedControlPlane is what lasts as long as the test binary.
@@ -59,21 +62,6 @@ var sharedControlPlane = []goleak.Option{
 	goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"),
 	goleak.IgnoreAnyFunction("golang.org/x/net/internal/httpcommon"),
 	goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"),
-}
-
-// children lists the processes below pid.
-func children(pid int) []int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for _, f := range strings.Fields(string(b)) {
-		if n, err := strconv.Atoi(f); err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
 }
 
 func alive(pid int) bool {

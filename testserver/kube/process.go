@@ -60,7 +60,7 @@ func newDataDir() string {
 // startProcess runs the program until it is ready. Its standard input is held
 // open by this process: whichever way this one ends, that one does.
 func startProcess(ctx context.Context, binary string, args []string, env map[string]string) (*process, error) {
-	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // ends by its standard input, see above
+	cmd := exec.Command(binary, args...) //nolint:noctx // ends by its standard input, see above
 	cmd.Env = os.Environ()
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
@@ -116,7 +116,7 @@ func (p *process) read(out io.Reader, ready chan<- string) {
 }
 
 func (p *process) parseReady(line string) {
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		switch key, value, _ := strings.Cut(field, "="); key {
 		case "server":
 			p.server = value

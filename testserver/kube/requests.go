@@ -62,7 +62,7 @@ func (f Filter) matches(r Request) bool {
 
 // Recorder holds the requests since it was made. It is safe for concurrent use.
 type Recorder struct {
-	t      testing.TB
+	tb     testing.TB
 	file   string
 	filter Filter
 
@@ -75,15 +75,15 @@ type Recorder struct {
 // Requests records the requests selected by f from now on, from the API
 // server's audit log: a request is in it when its reply arrives. It needs
 // [Options.Audit].
-func (c *Cluster) Requests(t testing.TB, f Filter) *Recorder {
-	t.Helper()
+func (c *Cluster) Requests(tb testing.TB, f Filter) *Recorder {
+	tb.Helper()
 	if c.s.dataDir == "" || !c.s.o.Audit {
-		t.Fatal("kube: Requests needs kube.Options{Audit: true} and a control plane of ours")
+		tb.Fatal("kube: Requests needs kube.Options{Audit: true} and a control plane of ours")
 	}
-	r := &Recorder{t: t, file: filepath.Join(c.s.dataDir, auditFile), filter: f, open: map[string]bool{}}
+	r := &Recorder{tb: tb, file: filepath.Join(c.s.dataDir, auditFile), filter: f, open: map[string]bool{}}
 	info, err := os.Stat(r.file)
 	if err != nil {
-		t.Fatalf("kube: audit log: %v", err)
+		tb.Fatalf("kube: audit log: %v", err)
 	}
 	r.offset = info.Size()
 	return r
@@ -97,7 +97,7 @@ func (r *Recorder) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.read(); err != nil {
-		r.t.Errorf("kube: audit log: %v", err)
+		r.tb.Errorf("kube: audit log: %v", err)
 	}
 	return slices.Clone(r.all)
 }

@@ -26,35 +26,35 @@ var shared registry //nolint:gochecknoglobals // one control plane per test bina
 // definitions in o are installed. Without a control plane the test is skipped
 // with the command that builds one, or fails where CI=true or
 // GITOPS_KIT_NO_SKIP=1; with -short it is skipped.
-func Start(t testing.TB, o Options) *Cluster {
-	t.Helper()
-	skipShort(t)
-	ctx, cancel := testContext(t)
+func Start(tb testing.TB, o Options) *Cluster {
+	tb.Helper()
+	skipShort(tb)
+	ctx, cancel := testContext(tb)
 	defer cancel()
 	s, err := shared.get(ctx, o)
-	check(t, err)
-	return attach(t, ctx, s, o)
+	check(tb, err)
+	return attach(tb, ctx, s, o)
 }
 
 // Private returns a control plane of the test's own, for tests that stop or
 // restart it or need flags; it ends with the test.
-func Private(t testing.TB, o Options) *Cluster {
-	t.Helper()
-	skipShort(t)
-	ctx, cancel := testContext(t)
+func Private(tb testing.TB, o Options) *Cluster {
+	tb.Helper()
+	skipShort(tb)
+	ctx, cancel := testContext(tb)
 	defer cancel()
 	s, err := newServer(ctx, o)
-	check(t, err)
-	t.Cleanup(s.stop)
-	return attach(t, ctx, s, o)
+	check(tb, err)
+	tb.Cleanup(s.stop)
+	return attach(tb, ctx, s, o)
 }
 
-func attach(t testing.TB, ctx context.Context, s *server, o Options) *Cluster { //nolint:revive // t first, as everywhere here
-	t.Helper()
-	c := &Cluster{s: s, agent: userAgent(t.Name()), report: t.Errorf}
-	t.Cleanup(func() { c.diagnose(t) })
-	if err := c.installAll(ctx, o, t.Name()); err != nil {
-		t.Fatalf("kube: %v", err)
+func attach(tb testing.TB, ctx context.Context, s *server, o Options) *Cluster { //nolint:revive // t first, as everywhere here
+	tb.Helper()
+	c := &Cluster{s: s, agent: userAgent(tb.Name()), report: tb.Errorf}
+	tb.Cleanup(func() { c.diagnose(tb) })
+	if err := c.installAll(ctx, o, tb.Name()); err != nil {
+		tb.Fatalf("kube: %v", err)
 	}
 	return c
 }
@@ -92,37 +92,38 @@ func (s *server) alive() bool {
 	}
 }
 
-func skipShort(t testing.TB) {
-	t.Helper()
+func skipShort(tb testing.TB) {
+	tb.Helper()
 	if testing.Short() {
-		t.Skip("kube: no control plane with -short")
+		tb.Skip("kube: no control plane with -short")
 	}
 }
 
 // check ends the test on err: skipped if there is no program to run and that
 // may be so here, failed otherwise.
-func check(t testing.TB, err error) {
-	t.Helper()
+func check(tb testing.TB, err error) {
+	tb.Helper()
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrUnavailable) && os.Getenv("CI") != "true" && os.Getenv("GITOPS_KIT_NO_SKIP") != "1":
-		t.Skipf("kube: %v", err)
+		tb.Skipf("kube: %v", err)
 	default:
-		t.Fatalf("kube: %v", err)
+		tb.Fatalf("kube: %v", err)
 	}
 }
 
 // testContext ends shortly before the test's deadline.
-func testContext(t testing.TB) (context.Context, context.CancelFunc) {
-	d, ok := t.(interface{ Deadline() (time.Time, bool) })
+func testContext(tb testing.TB) (context.Context, context.CancelFunc) {
+	tb.Helper()
+	d, ok := tb.(interface{ Deadline() (time.Time, bool) })
 	if !ok {
-		return context.WithCancel(t.Context())
+		return context.WithCancel(tb.Context())
 	}
 	deadline, ok := d.Deadline()
 	if !ok {
-		return context.WithCancel(t.Context())
+		return context.WithCancel(tb.Context())
 	}
-	return context.WithDeadline(t.Context(), deadline.Add(-2*time.Second))
+	return context.WithDeadline(tb.Context(), deadline.Add(-2*time.Second))
 }
 
 // maxAgent bounds the user agent, so that it fits in every log line.

@@ -162,7 +162,7 @@ func TestFailedTestGetsDiagnostics(t *testing.T) {
 		c := kube.Start(f, kube.Options{Components: kube.Full})
 		ns := c.Namespace(f)
 		client := clientOf(t, c.Config())
-		_, err := client.AppsV1().Deployments(ns).Create(t.Context(), deployment("web", 1, map[string]string{kube.Fail: "image"}), metav1.CreateOptions{})
+		_, err := client.AppsV1().Deployments(ns).Create(t.Context(), deployment(1, map[string]string{kube.Fail: "image"}), metav1.CreateOptions{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Eventually(t.Context(), func() ([]corev1.Event, error) {
 			events, err := client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{})

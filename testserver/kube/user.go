@@ -33,8 +33,8 @@ const userLifetime = 12 * time.Hour
 // User returns the configuration of a user with a client certificate that
 // carries name and groups. It may do nothing until RBAC objects let it. On a
 // cluster that was there before, the administrator impersonates the user.
-func (c *Cluster) User(t testing.TB, name string, groups ...string) *rest.Config {
-	t.Helper()
+func (c *Cluster) User(tb testing.TB, name string, groups ...string) *rest.Config {
+	tb.Helper()
 	if c.s.dataDir == "" {
 		config := c.Config()
 		config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: groups}
@@ -42,7 +42,7 @@ func (c *Cluster) User(t testing.TB, name string, groups ...string) *rest.Config
 	}
 	cert, key, err := issue(filepath.Join(c.s.dataDir, "pki"), name, groups)
 	if err != nil {
-		t.Fatalf("kube: certificate of user %q: %v", name, err)
+		tb.Fatalf("kube: certificate of user %q: %v", name, err)
 	}
 	config := c.anonymous()
 	config.CertData, config.KeyData = cert, key
@@ -103,7 +103,7 @@ func issue(dir, user string, groups []string) (cert, key []byte, err error) {
 }
 
 func readPEM(file string) ([]byte, error) {
-	b, err := os.ReadFile(file) //nolint:gosec // made by the control plane
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -118,24 +118,24 @@ func readPEM(file string) ([]byte, error) {
 // with rules there (rules about non-resource URLs go to a ClusterRole), and
 // returns the configuration of a client with a token of it. All of it goes
 // with the namespace; what is cluster-wide is deleted at the end of the test.
-func (c *Cluster) ServiceAccount(t testing.TB, ns, name string, rules ...rbacv1.PolicyRule) *rest.Config {
-	t.Helper()
-	token, err := c.serviceAccount(t, ns, name, rules)
+func (c *Cluster) ServiceAccount(tb testing.TB, ns, name string, rules ...rbacv1.PolicyRule) *rest.Config {
+	tb.Helper()
+	token, err := c.serviceAccount(tb, ns, name, rules)
 	if err != nil {
-		t.Fatalf("kube: service account %s/%s: %v", ns, name, err)
+		tb.Fatalf("kube: service account %s/%s: %v", ns, name, err)
 	}
 	config := c.anonymous()
 	config.BearerToken = token
 	return config
 }
 
-func (c *Cluster) serviceAccount(t testing.TB, ns, name string, rules []rbacv1.PolicyRule) (string, error) {
-	t.Helper()
+func (c *Cluster) serviceAccount(tb testing.TB, ns, name string, rules []rbacv1.PolicyRule) (string, error) {
+	tb.Helper()
 	if ns == "" {
 		return "", errors.New("no namespace given")
 	}
-	ctx := t.Context()
-	client := c.client(t)
+	ctx := tb.Context()
+	client := c.client(tb)
 	accounts := client.CoreV1().ServiceAccounts(ns)
 	if _, err := accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		return "", err
@@ -162,7 +162,7 @@ func (c *Cluster) serviceAccount(t testing.TB, ns, name string, rules []rbacv1.P
 		}
 	}
 	if len(global) > 0 {
-		if err := c.bindGlobally(t, client, c.Name(t, ns+"-"+name), subjects, global); err != nil {
+		if err := c.bindGlobally(tb, client, c.Name(tb, ns+"-"+name), subjects, global); err != nil {
 			return "", err
 		}
 	}
@@ -175,22 +175,22 @@ func (c *Cluster) serviceAccount(t testing.TB, ns, name string, rules []rbacv1.P
 	return token.Status.Token, nil
 }
 
-func (c *Cluster) bindGlobally(t testing.TB, client kubernetes.Interface, name string, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) error {
-	t.Helper()
+func (c *Cluster) bindGlobally(tb testing.TB, client kubernetes.Interface, name string, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) error {
+	tb.Helper()
 	rbac := client.RbacV1()
 	meta := metav1.ObjectMeta{Name: name}
-	if _, err := rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{}); err != nil {
+	if _, err := rbac.ClusterRoles().Create(tb.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	c.cleanup(t, func() error { return rbac.ClusterRoles().Delete(cleanupContext(t), name, metav1.DeleteOptions{}) })
-	if _, err := rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	c.cleanup(tb, func() error { return rbac.ClusterRoles().Delete(cleanupContext(tb), name, metav1.DeleteOptions{}) })
+	if _, err := rbac.ClusterRoleBindings().Create(tb.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: meta, Subjects: subjects,
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 	}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	c.cleanup(t, func() error {
-		return rbac.ClusterRoleBindings().Delete(cleanupContext(t), name, metav1.DeleteOptions{})
+	c.cleanup(tb, func() error {
+		return rbac.ClusterRoleBindings().Delete(cleanupContext(tb), name, metav1.DeleteOptions{})
 	})
 	return nil
 }

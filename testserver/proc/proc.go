@@ -103,16 +103,16 @@ type Process struct {
 
 // Start runs args[0] with the other args for the length of a test, and returns
 // when it is ready. Its output is logged if the test fails.
-func Start(t testing.TB, args []string, o Options) *Process {
-	t.Helper()
-	p, err := Run(t.Context(), args, o)
+func Start(tb testing.TB, args []string, o Options) *Process {
+	tb.Helper()
+	p, err := Run(tb.Context(), args, o)
 	if err != nil {
-		t.Fatalf("proc: %v", err)
+		tb.Fatalf("proc: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		p.Stop()
-		if t.Failed() {
-			t.Logf("output of %s:\n%s", p.name, p.tail(64<<10))
+		if tb.Failed() {
+			tb.Logf("output of %s:\n%s", p.name, p.tail(64<<10))
 		}
 	})
 	return p
@@ -126,7 +126,7 @@ func Run(ctx context.Context, args []string, o Options) (*Process, error) {
 	}
 	p := &Process{name: args[0], opts: o, done: make(chan struct{})}
 	p.out = &output{next: o.Output, line: o.ReadyLine, matched: make(chan struct{})}
-	p.cmd = exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // the test's program; its end is Stop
+	p.cmd = exec.Command(args[0], args[1:]...) //nolint:noctx // the test's program; its end is Stop
 	p.cmd.Dir, p.cmd.Stdin = o.Dir, o.Stdin
 	p.cmd.Env = append(os.Environ(), o.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	_ "net/http/pprof" //nolint:gosec // the helper serves it on loopback
+	_ "net/http/pprof"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,33 +28,43 @@ import (
 
 // TestMain runs this binary as the program under test when asked to.
 func TestMain(m *testing.M) {
-	switch os.Getenv("PROC_HELPER") {
-	case "":
+	mode := os.Getenv("PROC_HELPER")
+	if mode == "" {
 		goleak.VerifyTestMain(m)
+		return
+	}
+	os.Exit(helper(mode)) //nolint:forbidigo // this is the program under test
+}
+
+func helper(mode string) int {
+	say := func(text string) { _, _ = fmt.Fprintln(os.Stdout, text) }
+	switch mode {
 	case "serve":
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			os.Exit(3)
+			return 3
 		}
-		fmt.Println("starting")
-		fmt.Println("ready on " + l.Addr().String())
+		say("starting")
+		say("ready on " + l.Addr().String())
 		_ = http.Serve(l, nil)
 	case "fail":
-		fmt.Println("cannot open the thing")
-		os.Exit(7)
+		say("cannot open the thing")
+		return 7
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
-		fmt.Println("ready")
+		say("ready")
 		select {}
 	case "parent": // starts a program and dies by SIGKILL
-		p, err := proc.Run(context.Background(), []string{os.Args[0]},
+		ctx := context.Background() //nolint:forbidigo // there is no test
+		p, err := proc.Run(ctx, []string{os.Args[0]},
 			proc.Options{Env: []string{"PROC_HELPER=stubborn"}, ReadyLine: regexp.MustCompile("ready")})
 		if err != nil {
-			os.Exit(3)
+			return 3
 		}
 		_ = os.WriteFile(os.Getenv("PROC_FILE"), []byte(strconv.Itoa(p.PID())), 0o600)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
+	return 0
 }
 
 func self(t *testing.T, helper string, o proc.Options) *proc.Process {
@@ -129,7 +139,8 @@ func TestExitBeforeReady(t *testing.T) {
 func TestNotReadyInTime(t *testing.T) {
 	g := NewWithT(t)
 	_, err := proc.Run(t.Context(), []string{os.Args[0]}, proc.Options{
-		Env: []string{"PROC_HELPER=serve"}, ReadyLine: regexp.MustCompile("never"), ReadyTimeout: 300 * time.Millisecond})
+		Env: []string{"PROC_HELPER=serve"}, ReadyLine: regexp.MustCompile("never"), ReadyTimeout: 300 * time.Millisecond,
+	})
 	g.Expect(errors.Is(err, context.DeadlineExceeded)).To(BeTrue(), "%v", err)
 }
 

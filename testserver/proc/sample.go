@@ -44,7 +44,7 @@ const (
 func (p *Process) Sample(ctx context.Context) (Sample, error) {
 	s := Sample{Time: time.Now(), Goroutines: -1}
 	dir := fmt.Sprintf("/proc/%d", p.PID())
-	status, err := os.ReadFile(dir + "/status") //nolint:gosec // a number
+	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
 		if _, statErr := os.Stat("/proc/self/status"); statErr != nil {
 			return s, ErrUnsupported
@@ -87,7 +87,7 @@ func (p *Process) Sample(ctx context.Context) (Sample, error) {
 
 // cpuTime adds the user and system time of /proc/<pid>/stat.
 func cpuTime(dir string) time.Duration {
-	b, err := os.ReadFile(dir + "/stat") //nolint:gosec // a number
+	b, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return 0
 	}
@@ -96,8 +96,8 @@ func cpuTime(dir string) time.Duration {
 	if len(fields) < 13 {
 		return 0
 	}
-	user, _ := strconv.ParseInt(fields[11], 10, 64)   //nolint:errcheck // the kernel writes numbers
-	system, _ := strconv.ParseInt(fields[12], 10, 64) //nolint:errcheck // likewise
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * time.Second / clockTicks
 }
 

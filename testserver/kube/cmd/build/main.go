@@ -14,13 +14,16 @@ import (
 	"github.com/gitops-kit/sdk/testserver/kube"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	file, err := kube.Find(ctx, kube.FindOptions{})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n", err)
-		os.Exit(1)
+		return 1
 	}
 	fmt.Println(file)
+	return 0
 }
