@@ -226,6 +226,9 @@ func (b *Builder) finish(ctx context.Context, l *loader, res *Result, objects []
 	for i, o := range objects {
 		made[i] = Object{Unstructured: o.u, Origin: *o.origin}
 	}
+	for _, o := range made {
+		l.remoteOrigin(o.Unstructured)
+	}
 	if err := b.objectHooks(ctx, l, made); err != nil {
 		return err
 	}

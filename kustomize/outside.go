@@ -59,5 +59,8 @@ func (b *Builder) outside(ctx context.Context, l *loader) ([]built, error) {
 		}
 		objects = append(objects, built{u: u})
 	}
+	if l.root.sort != nil {
+		sortBuilt(objects, l.root.sort)
+	}
 	return objects, nil
 }

@@ -4,10 +4,14 @@
 package kustomize
 
 import (
+	"path"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kres "sigs.k8s.io/kustomize/api/resource"
+	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // expected is an object that the tree should bring, in build order.
@@ -114,6 +118,35 @@ func expectFile(src *source, out []expected) []expected {
 		}
 	}
 	return out
+}
+
+// originKey is the annotation of buildMetadata's originAnnotations.
+const originKey = "config.kubernetes.io/origin"
+
+// remoteOrigin makes an origin annotation that points into a remote tree name
+// the repository, as kustomize does for what it fetches itself.
+func (l *loader) remoteOrigin(u *unstructured.Unstructured) {
+	notes := u.GetAnnotations()
+	text, ok := notes[originKey]
+	if !ok || len(l.trees) == 1 {
+		return
+	}
+	var o kres.Origin
+	if sigsyaml.Unmarshal([]byte(text), &o) != nil {
+		return
+	}
+	for _, p := range []*string{&o.Path, &o.ConfiguredIn} {
+		t, rel, err := l.locate(path.Join(l.root.tree.virtual(l.root.dir), *p))
+		if *p == "" || err != nil || t == l.trees[0] {
+			continue
+		}
+		*p, o.Repo, o.Ref = rel, t.label, t.ref
+		o.Repo, _, _ = strings.Cut(t.label, "?ref=")
+	}
+	if out, err := o.String(); err == nil {
+		notes[originKey] = out
+		u.SetAnnotations(notes)
+	}
 }
 
 // secrets lists the values that an engine must not quote: of Secrets, of files

@@ -246,6 +246,9 @@ func TestRemoteFunc(t *testing.T) {
 		}))
 		g.Expect(res.Source(res.Objects[2].Unstructured)).To(Equal("https://example.com/org/inner.git?ref=v2//base/i.yaml:1"))
 	}
+	noted := mustBuild(t, tree, kustomize.Options{Remote: remote, Spec: kustomize.Spec{BuildMetadata: []string{"originAnnotations"}}})
+	g.Expect(noted.Objects[0].GetAnnotations()).To(HaveKeyWithValue("config.kubernetes.io/origin", "path: a.yaml\n"))
+	g.Expect(noted.Objects[2].GetAnnotations()).To(HaveKeyWithValue("config.kubernetes.io/origin", "path: base/i.yaml\nrepo: https://example.com/org/inner.git\nref: v2\n"))
 	_, err := build(t, files("-- kustomization.yaml --\nresources: [github.com/org/escape]\n-- a.yaml --\n"+cm), kustomize.Options{Remote: remote})
 	g.Expect(errors.Is(err, kustomize.ErrPathEscape)).To(BeTrue(), "%v", err)
 	broken := errors.New("server is down")
