@@ -115,7 +115,7 @@ func NewCache(o CacheOptions) *Cache {
 // Tree returns a lease on the extracted tree of an artifact. Callers of the
 // same digest share one download; when ctx of one ends, the others go on.
 func (c *Cache) Tree(ctx context.Context, r Ref) (*Lease, error) {
-	if err := c.open(); err != nil {
+	if err := errors.Join(ctx.Err(), c.open()); err != nil {
 		return nil, err
 	}
 	id, _, err := c.f.check(r)
@@ -181,13 +181,14 @@ func (c *Cache) get(ctx context.Context, r Ref, id digest.Digest) (*entry, error
 		}
 		return fl.entry, nil
 	case <-ctx.Done():
-		c.leave(fl)
+		c.leave(fl, id)
 		return nil, ctx.Err()
 	}
 }
 
-// leave is a waiter that gives up; the last one stops the download.
-func (c *Cache) leave(fl *flight) {
+// leave is a waiter that gives up; the last one stops the download, and who
+// comes later starts another.
+func (c *Cache) leave(fl *flight, id digest.Digest) {
 	c.mu.Lock()
 	fl.waiters--
 	last := fl.waiters == 0
@@ -201,6 +202,9 @@ func (c *Cache) leave(fl *flight) {
 	default:
 		if last {
 			fl.cancel()
+			if c.flights[id] == fl {
+				delete(c.flights, id)
+			}
 		}
 	}
 	c.mu.Unlock()
@@ -233,7 +237,17 @@ func (c *Cache) start(ctx context.Context, r Ref, id digest.Digest) *flight {
 func (c *Cache) finish(fl *flight, r Ref, id digest.Digest, e *entry, res *Result, err error) {
 	var gone []*entry
 	c.mu.Lock()
-	delete(c.flights, id)
+	if c.flights[id] == fl {
+		delete(c.flights, id)
+	}
+	if err == nil && fl.waiters > 0 && !c.closed {
+		gone = c.admit(e)
+		if err = c.publish(e); err != nil {
+			delete(c.entries, id)
+			c.bytes -= e.bytes
+			gone = append(gone, e)
+		}
+	}
 	fl.err, fl.entry = err, e
 	switch {
 	case err != nil && errors.Is(err, ErrDigestMismatch):
@@ -245,7 +259,6 @@ func (c *Cache) finish(fl *flight, r Ref, id digest.Digest, e *entry, res *Resul
 		gone = append(gone, e)
 	default:
 		e.leases = 1 // until the last waiter took its own
-		gone = c.admit(e)
 	}
 	close(fl.done)
 	c.mu.Unlock()
@@ -258,6 +271,26 @@ func (c *Cache) finish(fl *flight, r Ref, id digest.Digest, e *entry, res *Resul
 	if err == nil {
 		c.observe(Event{Type: Miss, Digest: id.String(), Result: res})
 	}
+}
+
+// publish gives an entry its place, unless it is private. What is there is a
+// tree that was dropped, and goes.
+func (c *Cache) publish(e *entry) error {
+	if e.private {
+		return nil
+	}
+	final := filepath.Join(c.dir, e.id.Algorithm+"-"+e.id.Hex)
+	err := os.Rename(e.dir, final)
+	if err != nil {
+		if rerr := removeTree(final); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+		err = os.Rename(e.dir, final)
+	}
+	if err == nil {
+		e.dir = final
+	}
+	return err
 }
 
 const maxBad = 1000
@@ -290,6 +323,7 @@ func (c *Cache) admit(e *entry) (gone []*entry) {
 	}
 	for _, o := range out {
 		delete(c.entries, o.id)
+		o.moveAside() // its place may be needed before it is removed
 	}
 	c.bytes = free + e.bytes
 	c.tick++

@@ -29,6 +29,7 @@ type Lease struct {
 	c    *Cache
 	e    *entry
 	root *os.Root
+	path string
 	once sync.Once
 }
 
@@ -38,7 +39,7 @@ func (l *Lease) Root() *os.Root { return l.root }
 
 // Path is the directory of the tree, for consumers that need a path. The
 // same rules hold as for Root.
-func (l *Lease) Path() string { return filepath.Join(l.e.dir, treeName) }
+func (l *Lease) Path() string { return l.path }
 
 // Release ends the lease. Calls after the first do nothing.
 func (l *Lease) Release() {
@@ -122,10 +123,13 @@ type record struct {
 // lease checks an entry, which the caller holds, and opens it. An entry that
 // is not as it was extracted is dropped.
 func (c *Cache) lease(ctx context.Context, e *entry) (*Lease, error) {
-	root, err := os.OpenRoot(filepath.Join(e.dir, treeName))
+	c.mu.Lock()
+	path := filepath.Join(e.dir, treeName)
+	c.mu.Unlock()
+	root, err := os.OpenRoot(path)
 	if err == nil {
 		if err = c.check(ctx, e, root); err == nil {
-			return &Lease{c: c, e: e, root: root}, nil
+			return &Lease{c: c, e: e, root: root, path: path}, nil
 		}
 		_ = root.Close()
 	}
@@ -146,13 +150,17 @@ func (c *Cache) drop(e *entry) {
 		c.bytes -= e.bytes
 	}
 	e.private = true
-	// Its place is needed at once; who reads it has it open.
+	e.moveAside()
+	c.mu.Unlock()
+	c.release(e)
+}
+
+// moveAside frees the entry's place; who reads the tree has it open.
+func (e *entry) moveAside() {
 	aside := e.dir + "." + randomName() + ".tmp"
 	if os.Rename(e.dir, aside) == nil {
 		e.dir = aside
 	}
-	c.mu.Unlock()
-	c.release(e)
 }
 
 // check compares a sample of the files, or all of them, with the manifest.
@@ -214,8 +222,7 @@ func hashFile(root *os.Root, path string) (record, error) {
 	return record{Path: path, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), Exec: info.Mode()&0o100 != 0}, nil
 }
 
-// fill downloads and extracts into a staging directory and publishes it by a
-// rename.
+// fill downloads and extracts into a staging directory.
 func (c *Cache) fill(ctx context.Context, r Ref, id digest.Digest) (*entry, *Result, error) {
 	name := id.Algorithm + "-" + id.Hex
 	staging := filepath.Join(c.dir, "."+name+"."+randomName()+".tmp")
@@ -226,19 +233,6 @@ func (c *Cache) fill(ctx context.Context, r Ref, id digest.Digest) (*entry, *Res
 	var e *entry
 	if err == nil {
 		e, err = c.seal(ctx, id, staging)
-	}
-	if err == nil {
-		final := filepath.Join(c.dir, name)
-		if err = os.Rename(staging, final); err != nil {
-			// A tree of a former life is in the way; keep ours where it is.
-			if _, serr := os.Lstat(final); serr == nil {
-				err = removeTree(final)
-				if err == nil {
-					err = os.Rename(staging, final)
-				}
-			}
-		}
-		e.dir = final
 	}
 	if err != nil {
 		_ = removeTree(staging)
@@ -255,7 +249,7 @@ func (c *Cache) seal(ctx context.Context, id digest.Digest, staging string) (*en
 		return nil, err
 	}
 	defer root.Close() //nolint:errcheck // opened for reading
-	e := &entry{id: id}
+	e := &entry{id: id, dir: staging}
 	var dirs []string
 	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
