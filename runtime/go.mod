@@ -4,7 +4,7 @@ go 1.26.6
 
 require (
 	github.com/gitops-kit/sdk/apis/meta v0.1.0
-	github.com/go-logr/logr v1.4.3
+	github.com/go-logr/logr v1.4.4
 	github.com/google/cel-go v0.29.2
 	github.com/onsi/gomega v1.42.1
 	github.com/prometheus/client_golang v1.24.0
@@ -18,7 +18,11 @@ require (
 	sigs.k8s.io/controller-runtime v0.25.2
 )
 
-require go.uber.org/goleak v1.3.0
+require (
+	go.opentelemetry.io/otel v1.46.0
+	go.opentelemetry.io/otel/trace v1.46.0
+	go.uber.org/goleak v1.3.0
+)
 
 require (
 	cel.dev/expr v0.25.1 // indirect

@@ -5,6 +5,7 @@ package reconcile
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,3 +51,12 @@ func (h *Harness[T]) SetNow(now func() time.Time) { h.h.now = now }
 
 // Remember puts an object into the index of watches.
 func (h *Harness[T]) Remember(o T) { h.h.remember(o) }
+
+// Mark gives the harness markers in a directory, as a process that starts does.
+func (h *Harness[T]) Mark(dir string) (err error) {
+	h.h.marks, err = openMarkers(dir, h.h.kind, rand.Text())
+	return err
+}
+
+// Die leaves the marker of a run behind, as a process that dies during it does.
+func (h *Harness[T]) Die(o T) { _, _ = h.h.marks.begin(o) }

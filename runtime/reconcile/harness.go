@@ -33,6 +33,7 @@ type harness[T Object] struct {
 	owned  []string
 	fields []durationField
 	memory *memory
+	marks  *markers
 	parker *parker
 	scope  *scopes
 	index  *index
@@ -183,8 +184,12 @@ func (h *harness[T]) run(ctx context.Context, key types.NamespacedName, base T, 
 	var res Result
 	err := h.checkDurations(obj)
 	if err == nil {
-		st.arm(rctx)
-		res, err = h.safely(rctx, obj, h.r.Reconcile)
+		var unmark func()
+		if unmark, err = h.marks.begin(obj); err == nil {
+			st.arm(rctx)
+			res, err = h.safely(rctx, obj, h.r.Reconcile)
+			unmark()
+		}
 	}
 	st.end()
 	end(err)

@@ -6,6 +6,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"os"
 	"reflect"
 	"time"
 
@@ -95,6 +96,10 @@ func Setup[T Object](k Kit, r Reconciler[T], o Options[T]) error {
 	h, err := newHarness(k, r, o)
 	if err != nil {
 		return err
+	}
+	var unusable error
+	if h.marks, unusable = openMarkers(os.TempDir(), h.kit.Name+"-"+h.kind, bootID()); unusable != nil {
+		k.Manager.GetLogger().Info("runs are not marked: a crash during one will not be noticed", "error", unusable.Error())
 	}
 	skip := true // several managers of one process may have a controller of the same name
 	c, err := controller.New(h.o.Name, k.Manager, controller.Options{
