@@ -97,7 +97,7 @@ func jsonScalar(n *yaml.Node) (any, bool) {
 	case n.Style&(quotes|yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		return nil, false
 	case tag == "!!null":
-		return nil, true
+		return nil, n.Value != "" // in a flow map an unwritten null comes out as text
 	case tag == "!!bool":
 		return n.Value == "true", n.Value == "true" || n.Value == "false"
 	case tag == "!!int":
