@@ -32,16 +32,17 @@ type parkedRun struct {
 
 // parker keeps the parked runs of one kind.
 type parker struct {
-	max  int
-	wake func(types.NamespacedName)
+	max   int
+	wake  func(types.NamespacedName)
+	count func(delta int)
 
 	mu        sync.Mutex
 	runs      map[types.NamespacedName]*parkedRun
 	selectors []*selector
 }
 
-func newParker(limit int, wake func(types.NamespacedName)) *parker {
-	return &parker{max: limit, wake: wake, runs: map[types.NamespacedName]*parkedRun{}}
+func newParker(limit int, wake func(types.NamespacedName), count func(delta int)) *parker {
+	return &parker{max: limit, wake: wake, count: count, runs: map[types.NamespacedName]*parkedRun{}}
 }
 
 // add parks a run; false when there are too many.
@@ -52,6 +53,7 @@ func (p *parker) add(key types.NamespacedName, r *parkedRun) bool {
 		return false
 	}
 	p.runs[key] = r
+	p.count(1)
 	for _, s := range p.selectors {
 		if s.add(key, r.waiter.Done()) {
 			return true
@@ -76,7 +78,10 @@ func (p *parker) take(key types.NamespacedName) *parkedRun {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.runs[key]
-	delete(p.runs, key)
+	if r != nil {
+		delete(p.runs, key)
+		p.count(-1)
+	}
 	return r
 }
 
@@ -96,6 +101,7 @@ func (p *parker) stopAll() {
 	p.mu.Lock()
 	runs := p.runs
 	p.runs = map[types.NamespacedName]*parkedRun{}
+	p.count(-len(runs))
 	p.mu.Unlock()
 	for _, r := range runs {
 		r.waiter.Stop()
@@ -195,7 +201,6 @@ func (h *harness[T]) park(ctx context.Context, e *ending[T]) ctrl.Result {
 		r.resumeKey = h.o.ResumeKey(e.obj)
 	}
 	if h.parker.add(e.key, r) {
-		h.kit.Metrics.Parked(h.kind, 1)
 		return ctrl.Result{}
 	}
 	select {
@@ -221,7 +226,6 @@ func (h *harness[T]) resume(key types.NamespacedName, obj T) (*parkedRun, bool) 
 	if !finished && !fresh && !(moved && h.o.PreemptOnNewRevision) {
 		return nil, true
 	}
-	h.kit.Metrics.Parked(h.kind, -1)
 	if fresh || moved {
 		h.parker.stop(key)
 		return nil, false

@@ -20,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
@@ -112,6 +113,15 @@ func Setup[T Object](k Kit, r Reconciler[T], o Options[T]) error {
 	if err != nil {
 		return fmt.Errorf("set up controller %q: %w", h.o.Name, err)
 	}
+	// Parked waits end with the leadership.
+	stop := ctrlmanager.RunnableFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		h.parker.stopAll()
+		return nil
+	})
+	if err := k.Manager.Add(stop); err != nil {
+		return fmt.Errorf("set up controller %q: %w", h.o.Name, err)
+	}
 	return h.watch(c, k.Manager.GetCache())
 }
 
@@ -128,7 +138,8 @@ func newHarness[T Object](k Kit, r Reconciler[T], o Options[T]) (*harness[T], er
 	h.fields = durationFields(reflect.TypeOf(proto).Elem())
 	h.defaults()
 	h.scope, h.index = newScopes(), newIndex(len(o.Watches))
-	h.parker = newParker(maxParked, func(key types.NamespacedName) { h.wake(key) })
+	h.parker = newParker(maxParked, func(key types.NamespacedName) { h.wake(key) },
+		func(delta int) { k.Metrics.Parked(h.kind, delta) })
 	return h, nil
 }
 
