@@ -91,7 +91,7 @@ func Start(tb testing.TB, o Options) *Server {
 // Run starts a server that ends with ctx or Stop.
 func Run(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{opts: o, data: map[string]content{}}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6, Hosts: o.Hosts,
 		Faults: o.Faults, Route: func(*http.Request) string { return "artifact" },
 	})
@@ -99,6 +99,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

@@ -96,13 +96,14 @@ func Start(tb testing.TB, o Options) *Server {
 func Run(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{changed: make(chan struct{})}
 	s.SetReplies(o.Replies...)
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6, Hosts: o.Hosts, Faults: o.Faults,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

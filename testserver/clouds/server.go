@@ -128,7 +128,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{opts: o, issued: map[string]grant{}, nonces: map[string]bool{}}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, Hosts: o.Hosts, Faults: o.Faults,
 		Route: func(r *http.Request) string { e, _ := split(r.URL.Path); return string(e) },
 	})
@@ -136,6 +136,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

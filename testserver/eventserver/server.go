@@ -112,7 +112,7 @@ func Start(tb testing.TB, o Options) *Server {
 // Run starts a server that ends with ctx or Stop.
 func Run(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{opts: o, keys: map[string]bool{}, changed: make(chan struct{})}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6,
 		Faults: o.Faults, Route: func(*http.Request) string { return "event" },
 	})
@@ -120,6 +120,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

@@ -105,6 +105,8 @@ func RunProxy(ctx context.Context, o ProxyOptions) (*Proxy, error) {
 	} else {
 		p.wg.Go(func() { p.accept(l) })
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.unhook = context.AfterFunc(ctx, p.Stop)
 	return p, nil
 }
@@ -307,7 +309,9 @@ func (p *Proxy) Connections() int { return p.ln.Open() }
 // Stop ends the proxy. Later calls do nothing.
 func (p *Proxy) Stop() {
 	p.stop.Do(func() {
+		p.mu.Lock()
 		p.unhook()
+		p.mu.Unlock()
 		p.cancel()
 		if p.http != nil {
 			_ = p.http.Close()

@@ -74,7 +74,7 @@ func run(ctx context.Context, o Options, errorf func(string, ...any)) (*Server, 
 		}
 		s.root, s.rm = dir, func() { _ = os.RemoveAll(dir) }
 	}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serveHTTP), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serveHTTP), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6,
 		Hosts: o.Hosts, Faults: o.Faults, Route: route,
 	})
@@ -89,6 +89,7 @@ func run(ctx context.Context, o Options, errorf func(string, ...any)) (*Server, 
 			return nil, fmt.Errorf("start ssh server: %w", err)
 		}
 	}
+	h.Serve()
 	return s, nil
 }
 

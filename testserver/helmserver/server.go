@@ -116,13 +116,14 @@ func run(ctx context.Context, o Options, errorf func(string, ...any)) (*Server, 
 	o.Prefix = strings.TrimSuffix(o.Prefix, "/")
 	s := &Server{opts: o, errorf: errorf, entries: map[string][]map[string]any{}, files: map[string][]byte{}}
 	s.render()
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6, Hosts: o.Hosts, Faults: o.Faults, Route: route,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

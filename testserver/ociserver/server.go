@@ -63,7 +63,7 @@ func run(ctx context.Context, o Options, errorf func(string, ...any)) (*Server, 
 		opts: o, dir: dir, errorf: errorf, auth: o.Auth, repos: map[string]*repository{}, uploads: map[string]*upload{},
 		tokens: map[string]*token{}, refresh: map[string]string{},
 	}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, HTTP2: o.HTTP2, IPv6: o.IPv6, Hosts: o.Hosts,
 		Faults: o.Faults, Route: func(r *http.Request) string { return parsePath(r.URL.Path).route },
 	})
@@ -72,6 +72,7 @@ func run(ctx context.Context, o Options, errorf func(string, ...any)) (*Server, 
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	context.AfterFunc(ctx, s.Stop)
 	return s, nil
 }

@@ -130,11 +130,12 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.keys = []key{first}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{TLS: o.TLS, Hosts: o.Hosts, Faults: o.Faults, Route: route})
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{TLS: o.TLS, Hosts: o.Hosts, Faults: o.Faults, Route: route})
 	if err != nil {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 	s.direct = &http.Transport{Proxy: nil, DisableCompression: true, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 		return s.dial(ctx, addr)
 	}}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serveHTTP), serve.Options{TLS: o.TLS})
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serveHTTP), serve.Options{TLS: o.TLS})
 	if err != nil {
 		s.cancel()
 		return nil, err
@@ -104,6 +104,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		}
 		s.wg.Go(s.accept)
 	}
+	h.Serve()
 	return s, nil
 }
 

@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		o.PageSize = maxKeys
 	}
 	s := &Server{opts: o, creds: o.Credentials, buckets: map[string]map[string]object{}}
-	h, err := serve.Run(ctx, http.HandlerFunc(s.serve), serve.Options{
+	h, err := serve.Listen(ctx, http.HandlerFunc(s.serve), serve.Options{
 		TLS: o.TLS, RequireClientCert: o.RequireClientCert, Hosts: o.Hosts, Faults: o.Faults,
 		Route: func(r *http.Request) string {
 			bucket, key := s.target(r)
@@ -117,6 +117,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.Server = h
+	h.Serve()
 	return s, nil
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 	opts    Options
 	handler http.Handler
 	ln      *listen.Listener
+	accept  net.Listener // ln, with TLS if there is any
 	http    *http.Server
 	ca      *pki.CA
 	log     *record.Log
@@ -64,6 +65,7 @@ type Server struct {
 	active  sync.WaitGroup
 	loop    sync.WaitGroup
 	stop    sync.Once
+	life    sync.Mutex // guards unhook
 	unhook  func() bool
 }
 
@@ -92,6 +94,17 @@ func Cleanup(tb testing.TB, stop func(), tail func() string) {
 
 // Run starts a server that ends with ctx or Stop.
 func Run(ctx context.Context, h http.Handler, o Options) (*Server, error) {
+	s, err := Listen(ctx, h, o)
+	if err != nil {
+		return nil, err
+	}
+	s.Serve()
+	return s, nil
+}
+
+// Listen is Run for handlers that need the server: requests wait until Serve,
+// which must be called once.
+func Listen(ctx context.Context, h http.Handler, o Options) (*Server, error) {
 	s := &Server{opts: o, log: o.Log}
 	if s.log == nil {
 		s.log = record.NewLog()
@@ -125,9 +138,16 @@ func Run(ctx context.Context, h http.Handler, o Options) (*Server, error) {
 	if !o.HTTP2 {
 		s.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
-	s.loop.Go(func() { _ = s.http.Serve(l) })
+	s.accept = l
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.unhook = context.AfterFunc(ctx, s.Stop)
 	return s, nil
+}
+
+// Serve begins to answer requests. It does not block.
+func (s *Server) Serve() {
+	s.loop.Go(func() { _ = s.http.Serve(s.accept) })
 }
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
@@ -265,9 +285,12 @@ func (s *Server) Connections() int { return s.ln.Open() }
 // Stop ends the server within two seconds. Later calls do nothing.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
+		s.life.Lock()
 		s.unhook()
+		s.life.Unlock()
 		s.cancel()
 		_ = s.http.Close()
+		_ = s.ln.Close()
 		s.ln.Reset()
 		s.loop.Wait()
 		done := make(chan struct{})
