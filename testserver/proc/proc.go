@@ -27,6 +27,8 @@ const (
 	// MaxOutput is how much of the output is kept.
 	MaxOutput = 1 << 20
 	probeEach = 20 * time.Millisecond
+	// pauseWait bounds the wait for a program to stop.
+	pauseWait = time.Second
 )
 
 // Options of a program. The zero value runs it in the working directory with
@@ -240,8 +242,23 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Pause stops the group as it is (SIGSTOP).
-func (p *Process) Pause() error { return p.Signal(syscall.SIGSTOP) }
+// Pause stops the group as it is (SIGSTOP). Where the system tells, it returns
+// when the program has stopped: the signal takes effect a moment after it was
+// sent.
+func (p *Process) Pause() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(pauseWait); time.Now().Before(deadline); {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		if err != nil || bytes.Contains(b, []byte(") T ")) {
+			return nil
+		}
+		timer := time.NewTimer(time.Millisecond)
+		<-timer.C
+	}
+	return nil
+}
 
 // Resume lets a paused group go on (SIGCONT).
 func (p *Process) Resume() error { return p.Signal(syscall.SIGCONT) }
