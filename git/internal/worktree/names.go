@@ -52,7 +52,7 @@ func looksLikeGit(s string) bool {
 	}
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
-			return isGit(strings.Map(dropIgnorable, s))
+			return isGit(strings.TrimRight(strings.Map(dropIgnorable, s), ". "))
 		}
 	}
 	return false
