@@ -5,6 +5,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -94,7 +95,8 @@ func TestLargeInventory(t *testing.T) { // INV-5, INV-6, INV-7, INV-8, INV-9, KU
 }
 
 // TestKilledWhileApplying kills the manager at random moments: what exists is
-// always listed, and the next process finishes the work.
+// always listed, and the next process finishes the work. GITOPS_KIT_LONG=1
+// makes it ten rounds instead of two.
 func TestKilledWhileApplying(t *testing.T) { // INV-4, KUS-51, KUS-A14
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{})
@@ -102,7 +104,11 @@ func TestKilledWhileApplying(t *testing.T) { // INV-4, KUS-51, KUS-A14
 	repo := w.gitRepository(nil)
 	o := w.kustomization(nil)
 	w.awaitReady(o)
-	for round := range 4 {
+	rounds := 2
+	if os.Getenv("GITOPS_KIT_LONG") == "1" {
+		rounds = 10
+	}
+	for round := range rounds {
 		id := w.commit(fmt.Sprintf("Round %d", round), many(40+10*round, fmt.Sprint(round)))
 		w.request(repo)
 		w.Eventually(w.ctx, func() int { return w.owned(o) }).WithPolling(time.Millisecond).WithTimeout(patience).

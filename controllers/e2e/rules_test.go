@@ -37,7 +37,9 @@ func TestEventSink(t *testing.T) { // WIRE-24, WIRE-25, WIRE-27, KUS-A37
 	w := newWorld(t, gitserver.Options{}, "--events-addr="+sink.URL())
 	id := w.commit("One", map[string]string{"a.yaml": configMap("a", "1")})
 	w.gitRepository(nil)
-	o := w.kustomization(func(o *kustomizev1.Kustomization) { o.Annotations = map[string]string{"event.toolkit.fluxcd.io/team": "blue"} })
+	o := w.kustomization(func(o *kustomizev1.Kustomization) {
+		o.Annotations = map[string]string{"event.toolkit.fluxcd.io/team": "blue"}
+	})
 	w.applied(o, id)
 	e, err := sink.Wait(w.ctx, func(e eventserver.Event) bool {
 		return e.InvolvedObject.Kind == "Kustomization" && e.Reason == "ReconciliationSucceeded"
