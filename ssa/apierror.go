@@ -97,8 +97,7 @@ func conflictOf(err error) *ConflictError {
 // it said about a sensitive object is withheld: only the reason and the field
 // paths remain, also in Unwrap.
 func (k *masker) objectError(id ID, op, source string, u *unstructured.Unstructured, err error) *ObjectError {
-	var have *ObjectError
-	if errors.As(err, &have) {
+	if have, ok := errors.AsType[*ObjectError](err); ok {
 		return have
 	}
 	oe := &ObjectError{ID: id, Op: op, Source: source, Err: err}
@@ -110,7 +109,7 @@ func (k *masker) objectError(id ID, op, source string, u *unstructured.Unstructu
 	oe.APIReason = string(st.Reason)
 	oe.Fields = fieldsOf(st)
 	if k.sensitive(id, u) {
-		if _, ours := err.(interface{ Reason() string }); !ours { //nolint:errorlint // our own types hold no values
+		if _, ours := err.(interface{ Reason() string }); !ours {
 			oe.Err = withheld(st)
 			oe.Message = "message withheld"
 			if len(oe.Fields) > 0 {

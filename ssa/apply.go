@@ -64,7 +64,6 @@ type applier struct {
 	before   inventory.Set
 	begun    bool
 	extra    []error
-	done     int
 }
 
 // Apply executes a plan of this manager, stage by stage. The result is
@@ -153,7 +152,7 @@ func (a *applier) begin(ctx context.Context) error {
 			if !e.x.existed {
 				continue
 			}
-		case DecisionUnchanged:
+		case DecisionUnchanged, DecisionDelete:
 		}
 		a.intended.Add(inventory.Item{ID: e.ID, Version: e.Version, UID: e.x.liveUID})
 	}
@@ -311,6 +310,7 @@ func (a *applier) blockedBy(e *Entry) *ID {
 		switch a.res.Outcomes[i].Action {
 		case ActionFailed, ActionUnknown, ActionNotAttempted:
 			return &id
+		case ActionCreated, ActionConfigured, ActionUnchanged, ActionDeleted, ActionSkipped:
 		}
 	}
 	return nil
@@ -332,7 +332,7 @@ func (a *applier) write(ctx context.Context, i int) {
 	case DecisionBlocked, DecisionDeferred:
 		out.Action, out.Err = ActionNotAttempted, e.Err
 		return
-	case DecisionCreate, DecisionUpdate, DecisionRecreate:
+	case DecisionCreate, DecisionUpdate, DecisionRecreate, DecisionDelete:
 	}
 	if id := a.blockedBy(e); id != nil {
 		out.Err = &ObjectError{ID: e.ID, Op: OpApply, Source: e.Source, Message: "depends on " + id.Display() + ", which was not applied", Err: errDependency}

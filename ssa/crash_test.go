@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -256,9 +257,7 @@ func crashOnce(t *testing.T, first, second string) {
 	before := w.state()
 	if second != "" {
 		crashChild(t, w.kubeconfig, w.ns, second, "2")
-		for n, uid := range w.state() {
-			before[n] = uid
-		}
+		maps.Copy(before, w.state())
 	}
 	crashChild(t, w.kubeconfig, w.ns, "", "2")
 	w.check(before, first+" "+second)

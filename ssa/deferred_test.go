@@ -79,7 +79,8 @@ spec: {a: 1}
 	p := e.plan(objects, ssa.PlanOptions{})
 	g.Expect(decisions(p)).To(Equal(map[string]string{
 		"CustomResourceDefinition/widgets." + group: "create Absent", "Namespace/" + e.ns + "-new": "create Absent",
-		"ConfigMap/in-new": "deferred NewNamespace", "Widget/w": "deferred UnknownKind", "Widget/w2": "deferred UnknownKind"}))
+		"ConfigMap/in-new": "deferred NewNamespace", "Widget/w": "deferred UnknownKind", "Widget/w2": "deferred UnknownKind",
+	}))
 	g.Expect(p.Complete()).To(BeFalse())
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{})
 	g.Expect(err).NotTo(HaveOccurred())

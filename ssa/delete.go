@@ -69,6 +69,7 @@ func (d *deleter) start() {
 			o.Action = ActionDeleted
 		case DecisionBlocked:
 			o.Action, o.Err = ActionFailed, e.Err
+		case DecisionDelete, DecisionCreate, DecisionUpdate, DecisionRecreate, DecisionDeferred:
 		}
 		d.res.Outcomes[i] = o
 	}

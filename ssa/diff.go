@@ -215,7 +215,7 @@ func middle(a, b []string) []diffLine {
 	table := make([]int32, (len(a)+1)*w)
 	for i := len(a) - 1; i >= 0; i-- {
 		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+			if a[i] == b[j] { //nolint:modernize // both positions count
 				table[i*w+j] = table[(i+1)*w+j+1] + 1
 			} else {
 				table[i*w+j] = max(table[(i+1)*w+j], table[i*w+j+1])
@@ -252,7 +252,7 @@ func hunks(ops []diffLine, context int) string {
 	}
 	var b strings.Builder
 	la, lb := 1, 1
-	for i := 0; i < len(ops); i++ {
+	for i := range ops {
 		if show[i] && (i == 0 || !show[i-1]) {
 			na, nb := 0, 0
 			for k := i; k < len(ops) && show[k]; k++ {

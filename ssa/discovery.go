@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -152,12 +153,7 @@ func (k *kindCache) fetch(ctx context.Context, gv schema.GroupVersion) (map[stri
 }
 
 func canApply(r metav1.APIResource) bool {
-	for _, v := range r.Verbs {
-		if v == "patch" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Verbs, "patch")
 }
 
 // anyVersion finds the kind in the first of the group's versions, the

@@ -52,7 +52,7 @@ func DriftReport(p *Plan, o DriftOptions) *Drift {
 		switch e.Decision {
 		case DecisionUnchanged, DecisionSkip:
 			continue
-		case DecisionCreate, DecisionUpdate, DecisionRecreate, DecisionDeferred, DecisionBlocked:
+		case DecisionCreate, DecisionUpdate, DecisionRecreate, DecisionDeferred, DecisionBlocked, DecisionDelete:
 		}
 		if d.Cut || len(d.Objects) == o.Objects {
 			d.Cut = true

@@ -213,8 +213,7 @@ func (e *DeleteError) Objects() []*ObjectError { return objectErrors(e.errs) }
 func objectErrors(errs []error) []*ObjectError {
 	var out []*ObjectError
 	for _, err := range errs {
-		var o *ObjectError
-		if errors.As(err, &o) {
+		if o, ok := errors.AsType[*ObjectError](err); ok {
 			out = append(out, o)
 		}
 	}
@@ -297,7 +296,7 @@ func (e *ConflictError) Error() string {
 }
 
 // Is matches [ErrConflict].
-func (e *ConflictError) Is(target error) bool { return target == ErrConflict } //nolint:errorlint // Is compares identities
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Reason returns Conflict.
 func (e *ConflictError) Reason() string { return "Conflict" }
@@ -314,7 +313,7 @@ func (e *OwnerConflictError) Error() string {
 }
 
 // Is matches [ErrConflict].
-func (e *OwnerConflictError) Is(target error) bool { return target == ErrConflict } //nolint:errorlint // Is compares identities
+func (e *OwnerConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Reason returns OwnershipConflict.
 func (e *OwnerConflictError) Reason() string { return "OwnershipConflict" }
@@ -331,7 +330,7 @@ func (e *UnknownKindError) Error() string {
 }
 
 // Is matches [ErrKindUnknown].
-func (e *UnknownKindError) Is(target error) bool { return target == ErrKindUnknown } //nolint:errorlint // Is compares identities
+func (e *UnknownKindError) Is(target error) bool { return target == ErrKindUnknown }
 
 // Reason returns ReconciliationFailed.
 func (e *UnknownKindError) Reason() string { return reasonFailed }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fieldset"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -128,7 +129,7 @@ func (x *explainer) walk(at, names []string, desired, live any, nodes []int32, w
 			}
 			dv, want := dm[k]
 			next := x.descend(nodes, func(s *fieldset.Set, n int32) int32 { return s.Child(n, fieldset.Field, k) })
-			x.walk(append(at[:len(at):len(at)], k), append(names[:len(names):len(names)], k), dv, lm[k], next, want)
+			x.walk(append(slices.Clip(at), k), append(slices.Clip(names), k), dv, lm[k], next, want)
 		}
 	case len(dl) > 0 || len(ll) > 0:
 		x.items(at, names, dl, ll, nodes)
@@ -158,7 +159,7 @@ func (x *explainer) items(at, names []string, dl, ll []any, nodes []int32) {
 				next[i] = nodes[i] // an atomic list is owned as a whole
 			}
 		}
-		x.walk(append(at[:len(at):len(at)], strconv.Itoa(index)), names, d, l, next, want)
+		x.walk(append(slices.Clip(at), strconv.Itoa(index)), names, d, l, next, want)
 	}
 	for i, d := range dl {
 		j := sibling(ll, d, i, keys)
@@ -257,14 +258,14 @@ func covers(p, path []string) bool {
 }
 
 func joinPointer(at []string) string {
-	out := ""
+	var out strings.Builder
 	for i, s := range at {
 		if i > 0 {
-			out += "/"
+			out.WriteString("/")
 		}
-		out += escapeSegment(s)
+		out.WriteString(escapeSegment(s))
 	}
-	return out
+	return out.String()
 }
 
 func (x *explainer) mask(k *masker) {

@@ -5,8 +5,6 @@ package ssa_test
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,15 +29,6 @@ type env struct {
 }
 
 const testManager = "ssa-test"
-
-func random(t testing.TB) string {
-	t.Helper()
-	b := make([]byte, 4)
-	if _, err := rand.Read(b); err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(b)
-}
 
 func newEnv(t testing.TB, o ssa.Options) *env {
 	t.Helper()
@@ -114,8 +103,10 @@ func (e *env) live(o *unstructured.Unstructured) *unstructured.Unstructured {
 func (e *env) applyAs(manager string, o *unstructured.Unstructured) *unstructured.Unstructured {
 	e.t.Helper()
 	gvk := o.GroupVersionKind()
-	u, err := e.cluster.Send(e.t.Context(), ssa.Write{Verb: ssa.VerbApply, Resource: e.resource(gvk.Group, gvk.Version, gvk.Kind),
-		Namespace: o.GetNamespace(), Name: o.GetName(), Object: o, FieldManager: manager, Force: true})
+	u, err := e.cluster.Send(e.t.Context(), ssa.Write{
+		Verb: ssa.VerbApply, Resource: e.resource(gvk.Group, gvk.Version, gvk.Kind),
+		Namespace: o.GetNamespace(), Name: o.GetName(), Object: o, FieldManager: manager, Force: true,
+	})
 	e.g.Expect(err).NotTo(HaveOccurred())
 	return u
 }
@@ -124,8 +115,10 @@ func (e *env) applyAs(manager string, o *unstructured.Unstructured) *unstructure
 func (e *env) patch(manager string, o *unstructured.Unstructured, patch string) *unstructured.Unstructured {
 	e.t.Helper()
 	gvk := o.GroupVersionKind()
-	u, err := e.cluster.Send(e.t.Context(), ssa.Write{Verb: ssa.VerbJSONPatch, Resource: e.resource(gvk.Group, gvk.Version, gvk.Kind),
-		Namespace: o.GetNamespace(), Name: o.GetName(), Patch: []byte(patch), FieldManager: manager})
+	u, err := e.cluster.Send(e.t.Context(), ssa.Write{
+		Verb: ssa.VerbJSONPatch, Resource: e.resource(gvk.Group, gvk.Version, gvk.Kind),
+		Namespace: o.GetNamespace(), Name: o.GetName(), Patch: []byte(patch), FieldManager: manager,
+	})
 	e.g.Expect(err).NotTo(HaveOccurred())
 	return u
 }

@@ -57,7 +57,8 @@ func TestLifecycle(t *testing.T) {
 
 	p := e.plan(objects, ssa.PlanOptions{})
 	g.Expect(decisions(p)).To(Equal(map[string]string{
-		"ConfigMap/conf": "create Absent", "Secret/cred": "create Absent", "Service/web": "create Absent", "Deployment/web": "create Absent"}))
+		"ConfigMap/conf": "create Absent", "Secret/cred": "create Absent", "Service/web": "create Absent", "Deployment/web": "create Absent",
+	}))
 	g.Expect(e.rec.Writes()).To(BeZero())
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{Ledger: ledger})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -72,7 +73,8 @@ func TestLifecycle(t *testing.T) {
 	e.rec.Reset()
 	p = e.plan(objects, ssa.PlanOptions{})
 	g.Expect(decisions(p)).To(Equal(map[string]string{
-		"ConfigMap/conf": "unchanged Proved", "Secret/cred": "unchanged Proved", "Service/web": "unchanged Proved", "Deployment/web": "unchanged Proved"}))
+		"ConfigMap/conf": "unchanged Proved", "Secret/cred": "unchanged Proved", "Service/web": "unchanged Proved", "Deployment/web": "unchanged Proved",
+	}))
 	g.Expect(e.rec.Count(isDryRun)).To(BeZero())
 	g.Expect(e.rec.Count(isVerb("list"))).To(Equal(4))
 	g.Expect(e.rec.Count(isVerb("get"))).To(BeZero())

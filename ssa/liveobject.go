@@ -4,8 +4,6 @@
 package ssa
 
 import (
-	"encoding/json"
-
 	"github.com/gitops-kit/sdk/ssa/internal/fieldset"
 	"github.com/gitops-kit/sdk/ssa/internal/jsonx"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -49,18 +47,6 @@ func (m *manager) tree() map[string]any {
 	v, _ := d.Value(m.Fields)
 	t, _ := v.(map[string]any)
 	return t
-}
-
-// text returns the element's fields as JSON.
-func (m *manager) text() string {
-	if m.decoded == nil {
-		return m.Fields
-	}
-	b, err := json.Marshal(m.decoded)
-	if err != nil {
-		return ""
-	}
-	return string(b)
 }
 
 // managers returns the elements of managedFields.
@@ -129,6 +115,7 @@ func (l *liveObject) uid() string { return nestedString(l.u.Object, "metadata", 
 func (l *liveObject) resourceVersion() string {
 	return nestedString(l.u.Object, "metadata", "resourceVersion")
 }
+
 func (l *liveObject) terminating() bool {
 	return nestedString(l.u.Object, "metadata", "deletionTimestamp") != ""
 }

@@ -101,9 +101,11 @@ func TestDependsOn(t *testing.T) {
 // SSA-13: the order of the ranks, and of ties.
 func TestOrder(t *testing.T) {
 	e := newEnv(t, ssa.Options{})
-	kinds := []string{"CustomResourceDefinition apiextensions.k8s.io/v1", "Namespace v1", "ClusterRole rbac.authorization.k8s.io/v1", "PriorityClass scheduling.k8s.io/v1", "StorageClass storage.k8s.io/v1",
+	kinds := []string{
+		"CustomResourceDefinition apiextensions.k8s.io/v1", "Namespace v1", "ClusterRole rbac.authorization.k8s.io/v1", "PriorityClass scheduling.k8s.io/v1", "StorageClass storage.k8s.io/v1",
 		"ClusterRoleBinding rbac.authorization.k8s.io/v1", "ResourceQuota v1", "ServiceAccount v1", "Role rbac.authorization.k8s.io/v1", "RoleBinding rbac.authorization.k8s.io/v1", "ConfigMap v1", "Secret v1", "Service v1",
-		"LimitRange v1", "Deployment apps/v1", "StatefulSet apps/v1", "CronJob batch/v1", "PodDisruptionBudget policy/v1", "DaemonSet apps/v1", "Service other.example.com/v1", "MutatingWebhookConfiguration admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration admissionregistration.k8s.io/v1"}
+		"LimitRange v1", "Deployment apps/v1", "StatefulSet apps/v1", "CronJob batch/v1", "PodDisruptionBudget policy/v1", "DaemonSet apps/v1", "Service other.example.com/v1", "MutatingWebhookConfiguration admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration admissionregistration.k8s.io/v1",
+	}
 	var objects []*unstructured.Unstructured
 	for i := range kinds {
 		kind, version, _ := strings.Cut(kinds[len(kinds)-1-i], " ")

@@ -4,6 +4,7 @@
 package ssa
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,7 @@ func (h *hider) value(v any, segments []string) any {
 		h.hit = true
 		return h.with(segments)
 	}
-	at := segments[:len(segments):len(segments)]
+	at := slices.Clip(segments)
 	switch v := v.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))

@@ -188,8 +188,10 @@ func (pl *planner) ready(e *Entry, r Resource) {
 		e.ID.Namespace = ""
 	}
 	if r.Namespaced && e.ID.Namespace == "" {
-		e.block(WhyInvalid, OpDryRun, &ObjectError{ID: e.ID, Op: OpDryRun, Source: e.Source, APIReason: "NotFound",
-			Message: "namespace not specified: " + e.ID.Kind + " is a namespaced kind", Err: ErrInvalidObject})
+		e.block(WhyInvalid, OpDryRun, &ObjectError{
+			ID: e.ID, Op: OpDryRun, Source: e.Source, APIReason: "NotFound",
+			Message: "namespace not specified: " + e.ID.Kind + " is a namespaced kind", Err: ErrInvalidObject,
+		})
 		return
 	}
 	if err := pl.m.payload(e.x.desired, r); err != nil {
@@ -245,7 +247,7 @@ func (pl *planner) deferrals() {
 		switch e := &pl.p.Entries[i]; e.Decision {
 		case DecisionCreate, DecisionUpdate, DecisionRecreate, DecisionDeferred:
 			changed[e.ID] = true
-		case DecisionUnchanged, DecisionSkip, DecisionBlocked:
+		case DecisionUnchanged, DecisionSkip, DecisionBlocked, DecisionDelete:
 		}
 	}
 	for i := range pl.p.Entries {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -61,9 +62,8 @@ const widgetSchema = `{type: object, properties: {spec: {type: object, propertie
   atomic: {type: object, x-kubernetes-map-type: atomic, x-kubernetes-preserve-unknown-fields: true}}}}}`
 
 type mutator struct {
-	e    *env
-	r    *rand.Rand
-	mine map[string]bool // what a foreign manager applied
+	e *env
+	r *rand.Rand
 }
 
 // paths lists the places below v that a mutation may hit.
@@ -71,13 +71,13 @@ func paths(v any, at []string, out *[][]string) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, c := range v {
-			p := append(at[:len(at):len(at)], k)
+			p := append(slices.Clip(at), k)
 			*out = append(*out, p)
 			paths(c, p, out)
 		}
 	case []any:
 		for i, c := range v {
-			p := append(at[:len(at):len(at)], strconv.Itoa(i))
+			p := append(slices.Clip(at), strconv.Itoa(i))
 			*out = append(*out, p)
 			paths(c, p, out)
 		}

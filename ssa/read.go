@@ -306,8 +306,7 @@ func (d *documents) object(m map[string]any, level int) error {
 }
 
 func wrapLimit(d *documents, err error) error {
-	var l *LimitError
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*LimitError](err); ok {
 		return d.fail(l)
 	}
 	return err

@@ -199,8 +199,7 @@ func drained(ctx context.Context, drain, timeout time.Duration) (context.Context
 // withoutURL removes the address from a transport error; it adds nothing and
 // may hold more than a reader should see.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -38,8 +38,7 @@ func TestSecretsStaySecret(t *testing.T) {
 				for u := errors.Unwrap(err); u != nil; u = errors.Unwrap(u) {
 					fmt.Fprintf(&sink, "%+v\n%#v\n", u, u)
 				}
-				var oe *ssa.ObjectError
-				if errors.As(err, &oe) {
+				if oe, ok := errors.AsType[*ssa.ObjectError](err); ok {
 					fmt.Fprintf(&sink, "%+v\n%#v\n%+v\n", oe, oe, oe.Err)
 				}
 			}

@@ -49,7 +49,7 @@ func TestSelectors(t *testing.T) {
 			e.g.Expect(err).NotTo(HaveOccurred())
 			if tc.want[:4] == "skip" {
 				e.g.Expect(e.rec.Writes()).To(BeZero(), tc.reason)
-				e.g.Expect(r.Inventory().Len() > 0).To(Equal(tc.live != "-"))
+				e.g.Expect(r.Inventory().Len()).To(BeNumerically(">", 0))
 			}
 		})
 	}

@@ -198,7 +198,7 @@ func (t *takeover) explains(err error) bool {
 }
 
 func ownsListAbove(taken map[string]any, field string) bool {
-	for _, part := range strings.Split(field, ".") {
+	for part := range strings.SplitSeq(field, ".") {
 		name, _, indexed := strings.Cut(part, "[")
 		next, ok := taken["f:"+name].(map[string]any)
 		if !ok {

@@ -55,7 +55,6 @@ type tracked struct {
 	here     bool // was seen alive in this wait
 	silent   bool // has no status yet
 	ok       bool // as it should be
-	hasState bool // its kind has a status subresource
 }
 
 func (t *tracked) health() Health {

@@ -52,8 +52,8 @@ func (c *restCluster) Watch(ctx context.Context, r Resource, o ListOptions) (wat
 	}
 	if resp.StatusCode >= 300 {
 		defer cancel()
-		defer resp.Body.Close() //nolint:errcheck // nothing is written
-		rep.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		defer resp.Body.Close()                                     //nolint:errcheck // nothing is written
+		rep.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10)) //nolint:forbidigo // bounded here
 		return nil, statusError(rep, req)
 	}
 	w := &httpWatch{body: resp.Body, cancel: cancel, events: make(chan watch.Event), done: make(chan struct{})}

@@ -84,7 +84,7 @@ func (a *applier) takeOver(ctx context.Context, e *Entry) error {
 			}
 			return nil
 		}
-		if !(apierrors.IsConflict(err) || apierrors.IsInvalid(err)) || try >= maxTries || ctx.Err() != nil {
+		if (!apierrors.IsConflict(err) && !apierrors.IsInvalid(err)) || try >= maxTries || ctx.Err() != nil {
 			return err
 		}
 		l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)

@@ -26,8 +26,7 @@ func (l live) Live(ctx context.Context, r ssa.Resource, namespace, name string) 
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(r.GVK)
 	err := l.r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, u)
-	var starting *cache.ErrCacheNotStarted
-	if errors.As(err, &starting) {
+	if _, ok := errors.AsType[*cache.ErrCacheNotStarted](err); ok {
 		return nil, fmt.Errorf("%w: %w", ssa.ErrLiveNotSynced, err)
 	}
 	if err != nil {

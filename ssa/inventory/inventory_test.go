@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -103,10 +104,7 @@ func TestSet(t *testing.T) {
 	s.AddEntry("nonsense", "v1")
 	s.AddEntry("ns_a__ConfigMap", "v1")
 	g.Expect(s.Unparsed()).To(Equal([]string{"nonsense"}))
-	got := map[string]string{}
-	for id, v := range s.Entries() {
-		got[id] = v
-	}
+	got := maps.Collect(s.Entries())
 	g.Expect(got).To(Equal(map[string]string{"nonsense": "v1", "ns_a__ConfigMap": "v1"}))
 	g.Expect(inventory.Set{}.Contains(inventory.ID{})).To(BeFalse())
 }

@@ -135,7 +135,7 @@ func (s Set) Clone() Set {
 	out := Set{items: make([]Item, len(s.items), len(s.items)+1), index: make(map[ID]int32, len(s.items))}
 	copy(out.items, s.items)
 	for i, it := range out.items {
-		out.index[it.ID] = int32(i) //nolint:gosec // a set has at most a million items
+		out.index[it.ID] = int32(i)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ package ssatest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/gitops-kit/sdk/ssa/inventory"
@@ -53,10 +54,7 @@ func sample(n, from int) inventory.Set {
 }
 
 func entries(s inventory.Set) map[string]string {
-	out := map[string]string{}
-	for id, v := range s.Entries() {
-		out[id] = v
-	}
+	out := maps.Collect(s.Entries())
 	return out
 }
 

@@ -118,7 +118,8 @@ func FuzzCompute(f *testing.F) {
 
 func ExampleCompute() {
 	job := map[string]any{"apiVersion": "batch/v1", "kind": "Job", "status": map[string]any{
-		"succeeded": int64(1), "conditions": []any{map[string]any{"type": "Complete", "status": "True"}}}}
+		"succeeded": int64(1), "conditions": []any{map[string]any{"type": "Complete", "status": "True"}},
+	}}
 	r := status.Compute(job, status.Options{})
 	fmt.Println(r.Status, r.Message)
 	// Output: Current job completed. Succeeded: 1

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -147,13 +148,13 @@ func places(v any, at []string, out *[][]string) {
 			if len(at) == 0 && (k == "apiVersion" || k == "kind") || len(at) == 1 && (k == "name" || k == "namespace") && at[0] == "metadata" {
 				continue
 			}
-			p := append(at[:len(at):len(at)], k)
+			p := append(slices.Clip(at), k)
 			*out = append(*out, p)
 			places(c, p, out)
 		}
 	case []any:
 		for i, c := range v {
-			p := append(at[:len(at):len(at)], strconv.Itoa(i))
+			p := append(slices.Clip(at), strconv.Itoa(i))
 			*out = append(*out, p)
 			places(c, p, out)
 		}
