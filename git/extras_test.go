@@ -139,9 +139,14 @@ func TestSubmodules(t *testing.T) {
 		name, url string
 		want      error
 	}{
-		{"lib", "file:///etc", git.ErrInvalidURL}, {"lib", "ext::sh -c id", git.ErrInvalidURL}, {"lib", "../../../../other", git.ErrInvalidURL},
-		{"lib", "ssh://-oProxyCommand=x/y", git.ErrInvalidURL}, {"../x", "../lib", git.ErrSubmodule}, {"lib", "http://169.254.169.254/x", git.ErrAddressBlocked},
-		{"lib", "http://127.0.0.1:1/x", git.ErrAddressBlocked}, {"lib", "../app", git.ErrSubmodule},
+		{"lib", "file:///etc", git.ErrInvalidURL},
+		{"lib", "ext::sh -c id", git.ErrInvalidURL},
+		{"lib", "../../../../other", git.ErrInvalidURL},
+		{"lib", "ssh://-oProxyCommand=x/y", git.ErrInvalidURL},
+		{"../x", "../lib", git.ErrSubmodule},
+		{"lib", "http://169.254.169.254/x", git.ErrAddressBlocked},
+		{"lib", "http://127.0.0.1:1/x", git.ErrAddressBlocked},
+		{"lib", "../app", git.ErrSubmodule},
 	} {
 		branch := fmt.Sprint("bad", i)
 		commit(branch, entry(bad.name, bad.url))

@@ -199,8 +199,10 @@ func TestPushRefusals(t *testing.T) {
 	repo.Configure(func(o *gitserver.RepoOptions) { o.Protected = nil })
 
 	// Several references at once, a new branch, options, atomic; then delete.
-	res, err = r.Push(t.Context(), git.PushOptions{Atomic: true, Options: []git.KV{{Key: "ci.skip"}, {Key: "a", Value: "b"}},
-		Updates: []git.RefUpdate{{Src: "main"}, {Src: "HEAD", Dst: "refs/heads/topic"}}})
+	res, err = r.Push(t.Context(), git.PushOptions{
+		Atomic: true, Options: []git.KV{{Key: "ci.skip"}, {Key: "a", Value: "b"}},
+		Updates: []git.RefUpdate{{Src: "main"}, {Src: "HEAD", Dst: "refs/heads/topic"}},
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(res).To(HaveLen(2))
 	_, head := r.Head()

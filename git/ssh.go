@@ -44,8 +44,10 @@ func (o SSHOptions) check() error {
 		name      string
 		got, safe []string
 	}{
-		{"key exchange", o.KeyExchanges, safe.KeyExchanges}, {"host key algorithm", o.HostKeyAlgorithms, safe.HostKeys},
-		{"cipher", o.Ciphers, safe.Ciphers}, {"MAC", o.MACs, safe.MACs},
+		{"key exchange", o.KeyExchanges, safe.KeyExchanges},
+		{"host key algorithm", o.HostKeyAlgorithms, safe.HostKeys},
+		{"cipher", o.Ciphers, safe.Ciphers},
+		{"MAC", o.MACs, safe.MACs},
 	} {
 		for _, a := range l.got {
 			if !slices.Contains(l.safe, a) {

@@ -38,8 +38,10 @@ type dirs struct {
 }
 
 func newDirs(root *os.Root, existing bool, rep *Report) *dirs {
-	return &dirs{root: &handle{root: root, path: "."}, existing: existing, rep: rep,
-		open: map[string]*handle{}, made: map[string]struct{}{}}
+	return &dirs{
+		root: &handle{root: root, path: "."}, existing: existing, rep: rep,
+		open: map[string]*handle{}, made: map[string]struct{}{},
+	}
 }
 
 // close closes a handle without users.

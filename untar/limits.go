@@ -56,9 +56,15 @@ func (l Limits) Unlimited() []string {
 		name string
 		v    int64
 	}{
-		{limitCompressed, l.Compressed}, {limitExpanded, l.Expanded}, {limitFile, l.File},
-		{limitEntries, l.Entries}, {limitDepth, l.Depth}, {limitPath, l.Path},
-		{limitComponent, l.Component}, {limitPAX, l.PAX}, {limitHops, l.Hops},
+		{limitCompressed, l.Compressed},
+		{limitExpanded, l.Expanded},
+		{limitFile, l.File},
+		{limitEntries, l.Entries},
+		{limitDepth, l.Depth},
+		{limitPath, l.Path},
+		{limitComponent, l.Component},
+		{limitPAX, l.PAX},
+		{limitHops, l.Hops},
 	} {
 		if f.v < 0 {
 			out = append(out, f.name)

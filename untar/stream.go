@@ -89,9 +89,17 @@ func choose(br *bufio.Reader, src *source, o Options) (func(*stream) error, erro
 // magic names the compression format that data begins with.
 func magic(b []byte) string {
 	for _, f := range []struct{ name, magic string }{
-		{"gzip", "\x1f\x8b"}, {"zip", "PK\x03\x04"}, {"zip", "PK\x05\x06"}, {"xz", "\xfd7zXZ\x00"}, {"bzip2", "BZh"},
-		{"zstd", "\x28\xb5\x2f\xfd"}, {"s2", "\xff\x06\x00\x00S2sTwO"}, {"snappy", "\xff\x06\x00\x00sNaPpY"},
-		{"lz4", "\x04\x22\x4d\x18"}, {"compress", "\x1f\x9d"}, {"7z", "7z\xbc\xaf\x27\x1c"},
+		{"gzip", "\x1f\x8b"},
+		{"zip", "PK\x03\x04"},
+		{"zip", "PK\x05\x06"},
+		{"xz", "\xfd7zXZ\x00"},
+		{"bzip2", "BZh"},
+		{"zstd", "\x28\xb5\x2f\xfd"},
+		{"s2", "\xff\x06\x00\x00S2sTwO"},
+		{"snappy", "\xff\x06\x00\x00sNaPpY"},
+		{"lz4", "\x04\x22\x4d\x18"},
+		{"compress", "\x1f\x9d"},
+		{"7z", "7z\xbc\xaf\x27\x1c"},
 	} {
 		if bytes.HasPrefix(b, []byte(f.magic)) {
 			return f.name

@@ -19,8 +19,10 @@ const (
 
 // ART-3: grammar and, for known algorithms, exact length.
 func TestParseDigest(t *testing.T) {
-	good := []string{"sha1:" + sha1Hex, "sha256:" + sha256Hex, "blake3:" + sha256Hex, "sha384:" + strings.Repeat("a", 96),
-		"sha512:" + strings.Repeat("b", 128), "other+algo.x_1:AbC=_-9"}
+	good := []string{
+		"sha1:" + sha1Hex, "sha256:" + sha256Hex, "blake3:" + sha256Hex, "sha384:" + strings.Repeat("a", 96),
+		"sha512:" + strings.Repeat("b", 128), "other+algo.x_1:AbC=_-9",
+	}
 	for _, s := range good {
 		t.Run(s[:10], func(t *testing.T) {
 			g := NewWithT(t)
@@ -30,9 +32,11 @@ func TestParseDigest(t *testing.T) {
 			g.Expect(d.Algorithm() + ":" + d.Value()).To(Equal(s))
 		})
 	}
-	bad := map[string]string{"Empty": "", "NoColon": "sha256", "NoValue": "sha256:", "NoAlgorithm": ":abc", "Short": "sha256:abc",
+	bad := map[string]string{
+		"Empty": "", "NoColon": "sha256", "NoValue": "sha256:", "NoAlgorithm": ":abc", "Short": "sha256:abc",
 		"UpperHex": "sha1:" + strings.ToUpper(sha1Hex), "Separator": "a..b:c", "Space": "sha256: " + sha256Hex, "Newline": "sha256:" + sha256Hex + "\n",
-		"Leading": "+a:b", "Long": "a:" + strings.Repeat("b", 5000)}
+		"Leading": "+a:b", "Long": "a:" + strings.Repeat("b", 5000),
+	}
 	for name, s := range bad {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -19,8 +19,10 @@ import (
 
 func event() *meta.Event {
 	return &meta.Event{
-		InvolvedObject: meta.ObjectReference{Kind: "GitRepository", Namespace: "flux-system", Name: "podinfo", UID: "7d0cdc51",
-			APIVersion: "source.toolkit.fluxcd.io/v1", ResourceVersion: "42"},
+		InvolvedObject: meta.ObjectReference{
+			Kind: "GitRepository", Namespace: "flux-system", Name: "podinfo", UID: "7d0cdc51",
+			APIVersion: "source.toolkit.fluxcd.io/v1", ResourceVersion: "42",
+		},
 		Severity: meta.EventSeverityInfo, Timestamp: metav1.NewTime(time.Date(2026, 11, 25, 8, 0, 0, 999, time.UTC)),
 		Message: "stored artifact <b>", Reason: "NewArtifact",
 		Metadata:            map[string]string{"source.toolkit.fluxcd.io/revision": "main@sha1:a", "source.toolkit.fluxcd.io/digest": "sha256:b"},

@@ -49,8 +49,10 @@ func TestObjectID(t *testing.T) {
 
 // INV-3: an id that does not name an object is a typed error.
 func TestObjectIDMalformed(t *testing.T) {
-	for name, s := range map[string]string{"Empty": "", "One": "a_b", "Two": "a_b_c", "NoKind": "a_b_c_", "NoName": "a__c_K", "Space": "a_b c_d_K",
-		"Control": "a_b\n_d_K", "Slash": "a_b/c_d_K", "Long": strings.Repeat("a", 1025) + "_b_c_K"} {
+	for name, s := range map[string]string{
+		"Empty": "", "One": "a_b", "Two": "a_b_c", "NoKind": "a_b_c_", "NoName": "a__c_K", "Space": "a_b c_d_K",
+		"Control": "a_b\n_d_K", "Slash": "a_b/c_d_K", "Long": strings.Repeat("a", 1025) + "_b_c_K",
+	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got, err := meta.ParseObjectID(s)

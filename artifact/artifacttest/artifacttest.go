@@ -28,8 +28,16 @@ func Run(t *testing.T, newDriver func(testing.TB) artifact.Driver) {
 		name string
 		test func(*testing.T, artifact.Driver)
 	}{
-		{"Contract", contract}, {"FailedWrites", failedWrites}, {"OpenReaders", openReaders}, {"AtomicReplace", atomicReplace},
-		{"Order", order}, {"Keys", keys}, {"Links", links}, {"ManyFiles", manyFiles}, {"Cancelled", cancelled}, {"Store", store},
+		{"Contract", contract},
+		{"FailedWrites", failedWrites},
+		{"OpenReaders", openReaders},
+		{"AtomicReplace", atomicReplace},
+		{"Order", order},
+		{"Keys", keys},
+		{"Links", links},
+		{"ManyFiles", manyFiles},
+		{"Cancelled", cancelled},
+		{"Store", store},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newDriver(t)) })
 	}
@@ -279,9 +287,14 @@ func keys(t *testing.T, d artifact.Driver) {
 	good := key("ok")
 	put(t, d, good, "safe")
 	bad := []artifact.Key{
-		{}, {Kind: "test"}, {Kind: "test", Namespace: "default"}, {Kind: "..", Namespace: "default", Name: "x", File: "f"},
-		{Kind: "test", Namespace: "..", Name: "x", File: "f"}, {Kind: "test", Namespace: "a/b", Name: "x", File: "f"},
-		{Kind: "test", Namespace: "default", Name: "../default/conformance", File: "f"}, {Kind: "test", Namespace: "", Name: "x", File: "f"},
+		{},
+		{Kind: "test"},
+		{Kind: "test", Namespace: "default"},
+		{Kind: "..", Namespace: "default", Name: "x", File: "f"},
+		{Kind: "test", Namespace: "..", Name: "x", File: "f"},
+		{Kind: "test", Namespace: "a/b", Name: "x", File: "f"},
+		{Kind: "test", Namespace: "default", Name: "../default/conformance", File: "f"},
+		{Kind: "test", Namespace: "", Name: "x", File: "f"},
 		key(".."), key("."), key("a/b"), key(".hidden"), key("x.lock"), key("x.tmp"), key(`a\b`), key("a\x00b"), key(strings.Repeat("x", 256)), key("ä"),
 	}
 	for _, k := range bad {

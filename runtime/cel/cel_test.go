@@ -24,8 +24,10 @@ func check(current, inProgress, failed string) meta.CustomHealthCheck {
 }
 
 func object(generation, observed int64, phase string) map[string]any {
-	return map[string]any{"apiVersion": "example.com/v1", "kind": "X", "metadata": map[string]any{"generation": generation},
-		"status": map[string]any{"observedGeneration": observed, "phase": phase}}
+	return map[string]any{
+		"apiVersion": "example.com/v1", "kind": "X", "metadata": map[string]any{"generation": generation},
+		"status": map[string]any{"observedGeneration": observed, "phase": phase},
+	}
 }
 
 // RT-112
@@ -68,8 +70,10 @@ func TestHealth(t *testing.T) {
 // RT-110, RT-111: what does not compile is terminal and names its place.
 func TestCompileErrors(t *testing.T) {
 	c := cel.New(cel.Options{})
-	for name, text := range map[string]string{"Syntax": "status.phase ==", "Type": "'text'", "Number": "1 + 1", "Unknown": "nope.x == 1", "Mixed": "[1, 'a'].size() == 2",
-		"Long": "true || '" + strings.Repeat("x", 8<<10) + "' == ''"} {
+	for name, text := range map[string]string{
+		"Syntax": "status.phase ==", "Type": "'text'", "Number": "1 + 1", "Unknown": "nope.x == 1", "Mixed": "[1, 'a'].size() == 2",
+		"Long": "true || '" + strings.Repeat("x", 8<<10) + "' == ''",
+	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := c.Compile(text, cel.Object, cel.Bool)

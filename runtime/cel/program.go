@@ -164,8 +164,10 @@ func (c *Compiler) compile(text string, vars Variables, typ Type) (*Program, err
 		want = cel.StringType
 	}
 	if !checked.OutputType().IsExactType(want) && !checked.OutputType().IsExactType(cel.DynType) {
-		return nil, &ExprError{Expr: short(text), Compile: true,
-			Err: fmt.Errorf("returns %s, want %s", checked.OutputType(), want)}
+		return nil, &ExprError{
+			Expr: short(text), Compile: true,
+			Err: fmt.Errorf("returns %s, want %s", checked.OutputType(), want),
+		}
 	}
 	prog, err := env.Program(checked, cel.CostLimit(c.o.Cost), cel.InterruptCheckFrequency(checkEvery), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {

@@ -183,8 +183,10 @@ func (b *base) connect(conf *rest.Config, fence func() error) error {
 		if dial == nil {
 			dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 		}
-		b.trans = &http.Transport{Proxy: conf.Proxy, DialContext: dial, TLSClientConfig: tlsConf, TLSHandshakeTimeout: 10 * time.Second,
-			MaxIdleConnsPerHost: 25, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true, DisableCompression: conf.DisableCompression}
+		b.trans = &http.Transport{
+			Proxy: conf.Proxy, DialContext: dial, TLSClientConfig: tlsConf, TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 25, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true, DisableCompression: conf.DisableCompression,
+		}
 		if b.trans.Proxy == nil {
 			b.trans.Proxy = http.ProxyFromEnvironment
 		}

@@ -250,8 +250,10 @@ func TestRandomSequencesAreConsistent(t *testing.T) {
 				conditions.MarkStalled(o, "S", "m")
 			}
 		}
-		conditions.Summarize(o, "Ready", conditions.SummaryOptions{From: []string{"Stalled", "FetchFailed", "Reconciling"},
-			Negative: check.Negative(), Fallback: metav1.Condition{Status: metav1.ConditionTrue, Reason: "Succeeded"}})
+		conditions.Summarize(o, "Ready", conditions.SummaryOptions{
+			From:     []string{"Stalled", "FetchFailed", "Reconciling"},
+			Negative: check.Negative(), Fallback: metav1.Condition{Status: metav1.ConditionTrue, Reason: "Succeeded"},
+		})
 		if conditions.IsReady(o) || conditions.IsStalled(o) {
 			o.Status.ObservedGeneration = o.Generation
 		}

@@ -69,8 +69,10 @@ func (o *Object) SetConditions(list []metav1.Condition) {
 	o.list = list
 	raw := make([]any, 0, len(list))
 	for _, c := range list {
-		m := map[string]any{"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message,
-			"lastTransitionTime": c.LastTransitionTime.UTC().Format("2006-01-02T15:04:05Z07:00")}
+		m := map[string]any{
+			"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message,
+			"lastTransitionTime": c.LastTransitionTime.UTC().Format("2006-01-02T15:04:05Z07:00"),
+		}
 		if c.ObservedGeneration != 0 {
 			m["observedGeneration"] = c.ObservedGeneration
 		}

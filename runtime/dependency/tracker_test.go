@@ -46,8 +46,10 @@ func TestReady(t *testing.T) {
 		return s, nil
 	}})
 	self := dependency.Self{Ref: ref("self"), Source: "s", Revision: "r2"}
-	for name, want := range map[string]string{"ready": "", "other": "", "stale": "dependency 'ns/stale' is not ready", "failed": "dependency 'ns/failed' is not ready",
-		"behind": "dependency 'ns/behind' revision is not up to date", "missing": `dependency 'ns/missing' not found: app "missing": file does not exist`} {
+	for name, want := range map[string]string{
+		"ready": "", "other": "", "stale": "dependency 'ns/stale' is not ready", "failed": "dependency 'ns/failed' is not ready",
+		"behind": "dependency 'ns/behind' revision is not up to date", "missing": `dependency 'ns/missing' not found: app "missing": file does not exist`,
+	} {
 		g := NewWithT(t)
 		ok, why, err := tr.Ready(t.Context(), self, ref(name))
 		g.Expect(err).NotTo(HaveOccurred())

@@ -117,8 +117,10 @@ func (r *Recorder) reference(o Object) meta.ObjectReference {
 		}
 	}
 	apiVersion, kind := gvk.ToAPIVersionAndKind()
-	return meta.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(),
-		UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+	return meta.ObjectReference{
+		APIVersion: apiVersion, Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(),
+		UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+	}
 }
 
 // metadata merges, later wins: the object's annotations of the event group, the

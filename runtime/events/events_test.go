@@ -45,8 +45,10 @@ func scheme(t *testing.T) *runtime.Scheme {
 }
 
 func object(name string) *testapi.App {
-	return &testapi.App{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name), ResourceVersion: "7",
-		Annotations: map[string]string{"event.toolkit.fluxcd.io/team": "a", "event.toolkit.fluxcd.io/x": "y", "other": "z"}}}
+	return &testapi.App{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "ns", Name: name, UID: types.UID("uid-" + name), ResourceVersion: "7",
+		Annotations: map[string]string{"event.toolkit.fluxcd.io/team": "a", "event.toolkit.fluxcd.io/x": "y", "other": "z"},
+	}}
 }
 
 // memory keeps what it gets.
@@ -70,6 +72,7 @@ func (m *memory) Send(ctx context.Context, r *events.Record) error {
 	m.got = append(m.got, *r)
 	return nil
 }
+
 func (m *memory) texts() (out []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,6 +96,7 @@ func (c *counts) add(sink, result string) {
 	}
 	c.m[sink+":"+result]++
 }
+
 func (c *counts) get(k string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,8 +124,10 @@ func TestPayload(t *testing.T) {
 	g := NewWithT(t)
 	m := &memory{}
 	r, stop := started(t, events.Options{Sinks: []events.Sink{m}, Instance: "pod-1"})
-	r.Emit(events.Event{Object: object("a"), Type: events.Warning, Reason: "BuildFailed", Message: "line 1\nline\x1b[31m 2\u202e",
-		Metadata: map[string]string{"revision": "main@sha1:a", "event.toolkit.fluxcd.io/team": "ours"}})
+	r.Emit(events.Event{
+		Object: object("a"), Type: events.Warning, Reason: "BuildFailed", Message: "line 1\nline\x1b[31m 2\u202e",
+		Metadata: map[string]string{"revision": "main@sha1:a", "event.toolkit.fluxcd.io/team": "ours"},
+	})
 	stop()
 	g.Expect(m.got).To(HaveLen(1))
 	p := m.got[0].Payload
@@ -256,8 +262,10 @@ func (n namedSink) Name() string { return n.name }
 var fast = events.HTTPOptions{MinWait: time.Millisecond, MaxWait: 2 * time.Millisecond, Timeout: 2 * time.Second}
 
 func record1() *events.Record {
-	return &events.Record{Type: events.Normal, Key: "k", Payload: meta.Event{InvolvedObject: meta.ObjectReference{Kind: "App", Name: "a"},
-		Severity: "info", Timestamp: metav1.Now(), Message: "m", Reason: "R", ReportingController: "c"}}
+	return &events.Record{Type: events.Normal, Key: "k", Payload: meta.Event{
+		InvolvedObject: meta.ObjectReference{Kind: "App", Name: "a"},
+		Severity:       "info", Timestamp: metav1.Now(), Message: "m", Reason: "R", ReportingController: "c",
+	}}
 }
 
 // RT-62, WIRE-25
@@ -407,6 +415,7 @@ func (a *api) Create(_ context.Context, e *corev1.Event) error {
 	a.created = append(a.created, e)
 	return nil
 }
+
 func (a *api) Patch(_ context.Context, ns, name string, patch []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

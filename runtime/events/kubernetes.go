@@ -183,6 +183,8 @@ func eventName(object string) string {
 }
 
 func reference(o meta.ObjectReference) corev1.ObjectReference {
-	return corev1.ObjectReference{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, APIVersion: o.APIVersion,
-		ResourceVersion: o.ResourceVersion, FieldPath: o.FieldPath}
+	return corev1.ObjectReference{
+		Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, APIVersion: o.APIVersion,
+		ResourceVersion: o.ResourceVersion, FieldPath: o.FieldPath,
+	}
 }

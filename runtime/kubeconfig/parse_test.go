@@ -114,8 +114,10 @@ func TestAcceptedEqualsClientGo(t *testing.T) {
 // RT-91, RT-92: every row that is never accepted, alone and beside a good
 // credential.
 func TestRefusedFields(t *testing.T) {
-	user := map[string]string{"tokenFile": "/etc/shadow", "client-certificate": "/a", "client-key": "/b", "as": "admin", "as-uid": "1",
-		"as-groups": "[system:masters]", "as-user-extra": "{a: [b]}", "auth-provider": "{name: gcp}", "exec": "{command: sh}", "unknown": "1", "Token": "x"}
+	user := map[string]string{
+		"tokenFile": "/etc/shadow", "client-certificate": "/a", "client-key": "/b", "as": "admin", "as-uid": "1",
+		"as-groups": "[system:masters]", "as-user-extra": "{a: [b]}", "auth-provider": "{name: gcp}", "exec": "{command: sh}", "unknown": "1", "Token": "x",
+	}
 	cluster := map[string]string{"certificate-authority": "/etc/passwd", "insecure-skip-tls-verify": "true", "unknown": "1", "Server": `"https://x"`}
 	for _, with := range []string{"", "token: abc, "} {
 		for f, v := range user {

@@ -48,6 +48,7 @@ func (o *output) Write(p []byte) (int, error) {
 	defer o.mu.Unlock()
 	return o.b.Write(p)
 }
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,8 +112,10 @@ func TestBadFlags(t *testing.T) {
 			t.Setenv("RUNTIME_NAMESPACE", "")
 			var dials atomic.Int32
 			out := &output{}
-			code := manager.Run(t.Context(), manager.Options{Name: "app-controller", Setup: nothing, Args: tc.args, Stderr: out,
-				Config: &rest.Config{Host: "http://127.0.0.1:1", WrapTransport: func(rt http.RoundTripper) http.RoundTripper { dials.Add(1); return rt }}})
+			code := manager.Run(t.Context(), manager.Options{
+				Name: "app-controller", Setup: nothing, Args: tc.args, Stderr: out,
+				Config: &rest.Config{Host: "http://127.0.0.1:1", WrapTransport: func(rt http.RoundTripper) http.RoundTripper { dials.Add(1); return rt }},
+			})
 			g.Expect(code).To(Equal(1))
 			g.Expect(out.String()).To(ContainSubstring(tc.want))
 			g.Expect(dials.Load()).To(BeZero())
@@ -129,13 +132,15 @@ func TestCombinedFlags(t *testing.T) {
 	seen := map[string]string{}
 	option := func(name string) manager.Options {
 		var own string
-		return manager.Options{Name: name, Setup: nothing, Defaults: map[string]string{"concurrent": "2"},
+		return manager.Options{
+			Name: name, Setup: nothing, Defaults: map[string]string{"concurrent": "2"},
 			Profile: map[string]string{"no-cross-namespace-refs": "true", "own": "profile"}, Prefixed: []string{"special"},
 			Flags: func(fs *pflag.FlagSet) { fs.StringVar(&own, "own", "default", ""); fs.String("special", "x", "") },
 			Validate: func() error {
 				seen[name] = own
 				return fmt.Errorf("stop %s", name)
-			}}
+			},
+		}
 	}
 	run := func(args ...string) map[string]string {
 		clear(seen)
@@ -228,8 +233,10 @@ func TestProcess(t *testing.T) {
 	cl := reader(t, c)
 	var runs, standbyRuns atomic.Int32
 	r := startProcess(t, c, ns, &runs, "--enable-leader-election", "--watch-label-selector=shard=a")
-	o := &testapi.App{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", Labels: map[string]string{"shard": "a"}},
-		Spec: testapi.AppSpec{Interval: meta.Duration{Duration: time.Hour}}}
+	o := &testapi.App{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", Labels: map[string]string{"shard": "a"}},
+		Spec:       testapi.AppSpec{Interval: meta.Duration{Duration: time.Hour}},
+	}
 	g.Expect(cl.Create(t.Context(), o)).To(Succeed())
 	other := o.DeepCopy()
 	other.ResourceVersion, other.Name, other.Labels = "", "other", map[string]string{"shard": "b"}

@@ -206,8 +206,10 @@ type groups struct {
 
 // newGroups returns the groups: those of list where it has one of the type.
 func newGroups(list []FlagGroup) *groups {
-	g := &groups{&Flags{}, &events.Flags{}, &client.Flags{}, &kubeconfig.Flags{}, &logger.Flags{}, &LeaderElection{}, &reconcile.Flags{},
-		&jitter.Flags{}, &configwatch.Flags{}, &acl.Flags{}, &features.Flags{}, &metrics.Flags{}, &Network{}, &TokenCache{}}
+	g := &groups{
+		&Flags{}, &events.Flags{}, &client.Flags{}, &kubeconfig.Flags{}, &logger.Flags{}, &LeaderElection{}, &reconcile.Flags{},
+		&jitter.Flags{}, &configwatch.Flags{}, &acl.Flags{}, &features.Flags{}, &metrics.Flags{}, &Network{}, &TokenCache{},
+	}
 	for _, x := range list {
 		switch f := x.(type) {
 		case *Flags:
@@ -245,8 +247,10 @@ func newGroups(list []FlagGroup) *groups {
 
 // all lists the groups.
 func (g *groups) all() []FlagGroup {
-	return []FlagGroup{g.flags, g.events, g.client, g.kube, g.log, g.election, g.retry, g.jitter, g.watch, g.acl, g.gates, g.metrics,
-		g.network, g.tokens}
+	return []FlagGroup{
+		g.flags, g.events, g.client, g.kube, g.log, g.election, g.retry, g.jitter, g.watch, g.acl, g.gates, g.metrics,
+		g.network, g.tokens,
+	}
 }
 
 // register adds the flags of list, all when it is nil, and sets the defaults of

@@ -51,8 +51,10 @@ func parse(args []string, boots []*boot) error {
 		b.fs.VisitAll(func(f *pflag.Flag) {
 			for _, name := range []string{f.Name, b.o.short() + "." + f.Name} {
 				if union.Lookup(name) == nil {
-					union.AddFlag(&pflag.Flag{Name: name, Usage: f.Usage, NoOptDefVal: f.NoOptDefVal,
-						Value: recorder{name: name, typ: f.Value.Type(), out: &list}})
+					union.AddFlag(&pflag.Flag{
+						Name: name, Usage: f.Usage, NoOptDefVal: f.NoOptDefVal,
+						Value: recorder{name: name, typ: f.Value.Type(), out: &list},
+					})
 				}
 			}
 		})

@@ -176,8 +176,10 @@ func (p *process) share() error {
 		}
 		sinks = append(sinks, h)
 	}
-	p.recorder = events.New(events.Options{Controller: first.o.Name, Instance: host, Scheme: p.scheme, Sinks: sinks,
-		Repeat: first.groups.events.Noop, Logger: p.log.WithName("events"), Observe: p.metrics.Event})
+	p.recorder = events.New(events.Options{
+		Controller: first.o.Name, Instance: host, Scheme: p.scheme, Sinks: sinks,
+		Repeat: first.groups.events.Noop, Logger: p.log.WithName("events"), Observe: p.metrics.Event,
+	})
 	return errors.Join(p.mgr.Add(everyReplica(p.sweep)), p.mgr.Add(everyReplica(p.synced)))
 }
 

@@ -44,8 +44,10 @@ func newServer(t *testing.T) (*server, *app) {
 	g.Expect(testapi.AddToScheme(sch)).To(Succeed())
 	s := &server{}
 	s.WithWatch = fake.NewClientBuilder().WithScheme(sch).WithStatusSubresource(&app{}).
-		WithObjects(&app{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", Generation: 1, UID: "u"},
-			Status: testapi.AppStatus{ObservedGeneration: -1, Revision: "old"}}).
+		WithObjects(&app{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", Generation: 1, UID: "u"},
+			Status:     testapi.AppStatus{ObservedGeneration: -1, Revision: "old"},
+		}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 				s.gets++

@@ -45,8 +45,10 @@ func TestSuspended(t *testing.T) {
 	o := newApp()
 	o.Spec.Suspend = true
 	finalized := 0
-	r := newRig(t, o, &author{run: func(context.Context, *app) (reconcile.Result, error) { panic("not reached") },
-		finalize: func(context.Context, *app) (reconcile.Result, error) { finalized++; return reconcile.Result{}, nil }}, reconcile.Options[*app]{})
+	r := newRig(t, o, &author{
+		run:      func(context.Context, *app) (reconcile.Result, error) { panic("not reached") },
+		finalize: func(context.Context, *app) (reconcile.Result, error) { finalized++; return reconcile.Result{}, nil },
+	}, reconcile.Options[*app]{})
 	g.Expect(r.run(t)).To(Equal(ctrl.Result{}))
 	g.Expect(r.writes).To(BeZero())
 	g.Expect(r.c.Delete(t.Context(), r.get(t))).To(Succeed())

@@ -56,6 +56,7 @@ type author struct {
 func (a *author) Reconcile(ctx context.Context, o *app) (reconcile.Result, error) {
 	return a.run(ctx, o)
 }
+
 func (a *author) Finalize(ctx context.Context, o *app) (reconcile.Result, error) {
 	if a.finalize == nil {
 		return reconcile.Result{}, nil
@@ -64,10 +65,14 @@ func (a *author) Finalize(ctx context.Context, o *app) (reconcile.Result, error)
 }
 
 func newApp() *app {
-	return &app{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "app", Generation: 1, UID: "uid-1",
-		Finalizers: []string{meta.Finalizer}},
+	return &app{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "app", Generation: 1, UID: "uid-1",
+			Finalizers: []string{meta.Finalizer},
+		},
 		Spec:   testapi.AppSpec{Interval: meta.Duration{Duration: time.Minute}},
-		Status: testapi.AppStatus{ObservedGeneration: -1}}
+		Status: testapi.AppStatus{ObservedGeneration: -1},
+	}
 }
 
 func newRig(t *testing.T, o *app, a *author, opts reconcile.Options[*app], tweak ...func(*reconcile.Kit)) *rig {
@@ -156,24 +161,42 @@ func TestOutcomes(t *testing.T) {
 		after    time.Duration
 		event    string
 	}{
-		"Success": {reason: "Ready and done until the interval is over", author: returns(reconcile.Success("applied %s", "x"), nil),
-			ready: metav1.ConditionTrue, why: "Succeeded", message: "applied x", observed: 1, after: time.Minute, event: "Normal Succeeded applied x"},
-		"OwnReason": {reason: "the author names the reason", author: returns(reconcile.Success("ok").WithReason("ReconciliationSucceeded"), nil),
-			ready: metav1.ConditionTrue, why: "ReconciliationSucceeded", message: "ok", observed: 1, after: time.Minute, event: "Normal ReconciliationSucceeded ok"},
-		"After": {reason: "a result may ask for an earlier run", author: returns(reconcile.Result{Message: "ok", After: time.Second}, nil),
-			ready: metav1.ConditionTrue, why: "Succeeded", message: "ok", observed: 1, after: time.Second, event: "Normal Succeeded ok"},
-		"Waiting": {reason: "waits for another object", author: returns(reconcile.Result{}, reconcile.Waiting("no artifact")),
-			ready: metav1.ConditionFalse, why: "DependencyNotReady", message: "no artifact", retrying: true, observed: -1, after: 30 * time.Second, event: "Trace DependencyNotReady no artifact"},
-		"Transient": {reason: "plain errors are retried", author: returns(reconcile.Result{}, boom),
-			ready: metav1.ConditionFalse, why: "Failed", message: "boom", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning Failed boom"},
-		"Reason": {reason: "the outermost reason counts", author: returns(reconcile.Result{}, reconcile.WithReason("Outer", reconcile.WithReason("Inner", boom))),
-			ready: metav1.ConditionFalse, why: "Outer", message: "boom", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning Outer boom"},
-		"Terminal": {reason: "nothing is retried", author: returns(reconcile.Result{}, reconcile.Terminal("InvalidPath", boom)),
-			ready: metav1.ConditionFalse, why: "InvalidPath", message: "boom", stalled: true, observed: 1, event: "Warning InvalidPath boom"},
-		"TerminalJoined": {reason: "terminal anywhere in the tree", author: returns(reconcile.Result{}, errors.Join(errors.New("a"), fmt.Errorf("b: %w", reconcile.Terminal("X", boom)))),
-			ready: metav1.ConditionFalse, why: "X", message: "a\nb: boom", stalled: true, observed: 1, event: "Warning X a\nb: boom"},
-		"Panic": {reason: "a panic is a transient error without its value", author: &author{run: func(context.Context, *app) (reconcile.Result, error) { panic("secret") }},
-			ready: metav1.ConditionFalse, why: "ReconcilePanic", message: "panic during the run", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning ReconcilePanic panic during the run"},
+		"Success": {
+			reason: "Ready and done until the interval is over", author: returns(reconcile.Success("applied %s", "x"), nil),
+			ready: metav1.ConditionTrue, why: "Succeeded", message: "applied x", observed: 1, after: time.Minute, event: "Normal Succeeded applied x",
+		},
+		"OwnReason": {
+			reason: "the author names the reason", author: returns(reconcile.Success("ok").WithReason("ReconciliationSucceeded"), nil),
+			ready: metav1.ConditionTrue, why: "ReconciliationSucceeded", message: "ok", observed: 1, after: time.Minute, event: "Normal ReconciliationSucceeded ok",
+		},
+		"After": {
+			reason: "a result may ask for an earlier run", author: returns(reconcile.Result{Message: "ok", After: time.Second}, nil),
+			ready: metav1.ConditionTrue, why: "Succeeded", message: "ok", observed: 1, after: time.Second, event: "Normal Succeeded ok",
+		},
+		"Waiting": {
+			reason: "waits for another object", author: returns(reconcile.Result{}, reconcile.Waiting("no artifact")),
+			ready: metav1.ConditionFalse, why: "DependencyNotReady", message: "no artifact", retrying: true, observed: -1, after: 30 * time.Second, event: "Trace DependencyNotReady no artifact",
+		},
+		"Transient": {
+			reason: "plain errors are retried", author: returns(reconcile.Result{}, boom),
+			ready: metav1.ConditionFalse, why: "Failed", message: "boom", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning Failed boom",
+		},
+		"Reason": {
+			reason: "the outermost reason counts", author: returns(reconcile.Result{}, reconcile.WithReason("Outer", reconcile.WithReason("Inner", boom))),
+			ready: metav1.ConditionFalse, why: "Outer", message: "boom", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning Outer boom",
+		},
+		"Terminal": {
+			reason: "nothing is retried", author: returns(reconcile.Result{}, reconcile.Terminal("InvalidPath", boom)),
+			ready: metav1.ConditionFalse, why: "InvalidPath", message: "boom", stalled: true, observed: 1, event: "Warning InvalidPath boom",
+		},
+		"TerminalJoined": {
+			reason: "terminal anywhere in the tree", author: returns(reconcile.Result{}, errors.Join(errors.New("a"), fmt.Errorf("b: %w", reconcile.Terminal("X", boom)))),
+			ready: metav1.ConditionFalse, why: "X", message: "a\nb: boom", stalled: true, observed: 1, event: "Warning X a\nb: boom",
+		},
+		"Panic": {
+			reason: "a panic is a transient error without its value", author: &author{run: func(context.Context, *app) (reconcile.Result, error) { panic("secret") }},
+			ready: metav1.ConditionFalse, why: "ReconcilePanic", message: "panic during the run", retrying: true, observed: -1, after: 750 * time.Millisecond, event: "Warning ReconcilePanic panic during the run",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -132,8 +132,10 @@ func (m *markers) begin(o Object) (end func(), err error) {
 	if m == nil {
 		return func() {}, nil
 	}
-	x := marker{Kind: m.kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), Generation: o.GetGeneration(), Token: tokenOf(o),
-		PID: os.Getpid(), Boot: m.boot}
+	x := marker{
+		Kind: m.kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), Generation: o.GetGeneration(), Token: tokenOf(o),
+		PID: os.Getpid(), Boot: m.boot,
+	}
 	m.mu.Lock()
 	old, suspect := m.found[x.UID]
 	if suspect && (old.Generation != x.Generation || old.Token != x.Token) {

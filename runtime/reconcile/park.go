@@ -195,8 +195,10 @@ func (h *harness[T]) park(ctx context.Context, e *ending[T]) ctrl.Result {
 		return h.requeue(e.key, h.memory.backoff(e.key, e.base.GetGeneration(), tokenOf(e.obj)), queue.Retry)
 	}
 	h.emit(e.st.events)
-	r := &parkedRun{waiter: e.res.waiter, step: e.st.parkedAt, generation: e.base.GetGeneration(), token: tokenOf(e.obj),
-		start: e.st.start, scope: e.scope}
+	r := &parkedRun{
+		waiter: e.res.waiter, step: e.st.parkedAt, generation: e.base.GetGeneration(), token: tokenOf(e.obj),
+		start: e.st.start, scope: e.scope,
+	}
 	if h.o.ResumeKey != nil {
 		r.resumeKey = h.o.ResumeKey(e.obj)
 	}

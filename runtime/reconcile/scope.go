@@ -20,8 +20,10 @@ type scopes struct {
 }
 
 func newScopes() *scopes {
-	return &scopes{waiting: map[string]map[types.NamespacedName]struct{}{}, of: map[types.NamespacedName]string{},
-		probe: map[string]types.NamespacedName{}}
+	return &scopes{
+		waiting: map[string]map[types.NamespacedName]struct{}{}, of: map[types.NamespacedName]string{},
+		probe: map[string]types.NamespacedName{},
+	}
 }
 
 // fail records that a run of key failed in scope. It returns true when key is

@@ -52,8 +52,10 @@ func start(t *testing.T, a reconcile.Reconciler[*app], o reconcile.Options[*app]
 	w.c, err = client.NewWithWatch(cl.Config(), client.Options{Scheme: s})
 	g.Expect(err).NotTo(HaveOccurred())
 	skip := true
-	m, err := ctrl.NewManager(cl.Config(), ctrl.Options{Scheme: s, Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.ns: {}}}, Controller: config.Controller{SkipNameValidation: &skip}})
+	m, err := ctrl.NewManager(cl.Config(), ctrl.Options{
+		Scheme: s, Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.ns: {}}}, Controller: config.Controller{SkipNameValidation: &skip},
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	k := reconcile.Kit{Manager: m, Client: m.GetClient(), APIReader: m.GetAPIReader(), Name: "test-controller"}
 	if wrap != nil {
@@ -155,8 +157,10 @@ func TestStatusIsNeverTorn(t *testing.T) {
 			mu.Unlock()
 		}
 	}()
-	o := &app{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "app"},
-		Spec: testapi.AppSpec{Interval: meta.Duration{Duration: time.Hour}, Text: "r00000"}}
+	o := &app{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "app"},
+		Spec:       testapi.AppSpec{Interval: meta.Duration{Duration: time.Hour}, Text: "r00000"},
+	}
 	g.Expect(w.c.Create(t.Context(), o)).To(Succeed())
 	for i := range changes {
 		text := fmt.Sprintf("r%05d", i+1)

@@ -83,8 +83,10 @@ func setup(t *testing.T, build func(ctrl.Manager) error) runtimetest.Setup[*app]
 			return &app{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: testapi.AppSpec{Interval: meta.Duration{Duration: time.Hour}, Text: "x"}}
 		},
 		Start: func(ctx context.Context) error {
-			m, err := ctrl.NewManager(c.Config(), ctrl.Options{Scheme: s, Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"},
-				Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}}})
+			m, err := ctrl.NewManager(c.Config(), ctrl.Options{
+				Scheme: s, Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"},
+				Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}},
+			})
 			if err != nil {
 				return err
 			}

@@ -55,8 +55,10 @@ func MakeTLS(ref Ref, cert []byte, key Secret, ca []byte) *corev1.Secret {
 
 // MakeSSH returns an Opaque Secret with the keys that sources read.
 func MakeSSH(ref Ref, m SSHMaterial) *corev1.Secret {
-	return build(ref, corev1.SecretTypeOpaque, map[string][]byte{"identity": []byte(m.Identity.Reveal()), "identity.pub": m.Public,
-		"known_hosts": m.KnownHosts, "password": []byte(m.Passphrase.Reveal())})
+	return build(ref, corev1.SecretTypeOpaque, map[string][]byte{
+		"identity": []byte(m.Identity.Reveal()), "identity.pub": m.Public,
+		"known_hosts": m.KnownHosts, "password": []byte(m.Passphrase.Reveal()),
+	})
 }
 
 // MakeSSHAuth returns a Secret of type kubernetes.io/ssh-auth with the private
@@ -67,8 +69,10 @@ func MakeSSHAuth(ref Ref, key Secret) *corev1.Secret {
 
 // MakeProxy returns an Opaque Secret for a proxy.
 func MakeProxy(ref Ref, address, username string, password Secret) *corev1.Secret {
-	return build(ref, corev1.SecretTypeOpaque, map[string][]byte{"address": []byte(address), "username": []byte(username),
-		"password": []byte(password.Reveal())})
+	return build(ref, corev1.SecretTypeOpaque, map[string][]byte{
+		"address": []byte(address), "username": []byte(username),
+		"password": []byte(password.Reveal()),
+	})
 }
 
 // MakeRegistry returns a Secret of type kubernetes.io/dockerconfigjson for one

@@ -107,8 +107,10 @@ func (a dockerAuth) read() (out RegistryAuth, why string) {
 	if strings.ContainsAny(user+password+a.IdentityToken+a.RegistryToken, "\r\n") {
 		return out, "credential has more than one line"
 	}
-	return RegistryAuth{Username: user, Password: NewSecret(password), IdentityToken: NewSecret(a.IdentityToken),
-		RegistryToken: NewSecret(a.RegistryToken)}, ""
+	return RegistryAuth{
+		Username: user, Password: NewSecret(password), IdentityToken: NewSecret(a.IdentityToken),
+		RegistryToken: NewSecret(a.RegistryToken),
+	}, ""
 }
 
 // registryHost is the host of a server entry: scheme and path are dropped.

@@ -36,7 +36,8 @@ type data map[string]string
 
 // reader serves one Secret and counts reads.
 func reader(d data, reads *int) *secrets.Reader {
-	return secrets.NewReader(secrets.Options{Namespace: "ns",
+	return secrets.NewReader(secrets.Options{
+		Namespace:   "ns",
 		PullSecrets: func(context.Context, string, string) ([]string, error) { return []string{"s", "missing"}, nil },
 		Source: func(_ context.Context, ns, name string) (*corev1.Secret, error) {
 			if reads != nil {
@@ -50,7 +51,8 @@ func reader(d data, reads *int) *secrets.Reader {
 				s.Data[k] = []byte(v)
 			}
 			return s, nil
-		}})
+		},
+	})
 }
 
 func pemBlock(typ string, b []byte) string {
@@ -82,8 +84,10 @@ func makeKeys(t *testing.T) keys {
 	g.Expect(err).NotTo(HaveOccurred())
 	locked, err := ssh.MarshalPrivateKeyWithPassphrase(ed, "", []byte(canary))
 	g.Expect(err).NotTo(HaveOccurred())
-	return keys{cert: pemBlock("CERTIFICATE", der), key: kp, otherKey: other, rsa: pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(r)),
-		ssh: string(pem.EncodeToMemory(plain)), sshLocked: string(pem.EncodeToMemory(locked))}
+	return keys{
+		cert: pemBlock("CERTIFICATE", der), key: kp, otherKey: other, rsa: pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(r)),
+		ssh: string(pem.EncodeToMemory(plain)), sshLocked: string(pem.EncodeToMemory(locked)),
+	}
 }
 
 // RT-102, RT-103, N26: row by row.
@@ -241,6 +245,7 @@ func (w *writer) Get(context.Context, string, string) (*corev1.Secret, error) {
 	}
 	return w.have, nil
 }
+
 func (w *writer) Apply(_ context.Context, s *corev1.Secret, _ string) error {
 	w.applied = s
 	return nil

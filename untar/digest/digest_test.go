@@ -72,8 +72,10 @@ func TestParse(t *testing.T) {
 	d, err := digest.Parse(hex)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(d.String()).To(Equal("sha256:"+hex), "bare hex is sha256")
-	for _, bad := range []string{"", ":", "sha256:", "sha256:" + hex[1:], "sha256:" + hex + "0", "sha256:" + strings.ToUpper(hex), "SHA256:" + hex, "md5:" + hex[:32], "sha1:" + hex[:40],
-		"sha256:../x", "sha256:" + hex[:63] + "g", "sha256:sha256:" + hex, " sha256:" + hex, hex[:40], "sha256:" + hex + "\n", strings.Repeat("x", 10_000)} {
+	for _, bad := range []string{
+		"", ":", "sha256:", "sha256:" + hex[1:], "sha256:" + hex + "0", "sha256:" + strings.ToUpper(hex), "SHA256:" + hex, "md5:" + hex[:32], "sha1:" + hex[:40],
+		"sha256:../x", "sha256:" + hex[:63] + "g", "sha256:sha256:" + hex, " sha256:" + hex, hex[:40], "sha256:" + hex + "\n", strings.Repeat("x", 10_000),
+	} {
 		_, err := digest.Parse(bad)
 		g.Expect(errors.Is(err, digest.ErrUnsupported)).To(BeTrue(), bad)
 		var de *digest.Error

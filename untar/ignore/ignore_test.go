@@ -53,12 +53,18 @@ func TestReincludeBelowCases(t *testing.T) {
 		git, reincl  []string
 		packsNoOther bool
 	}{
-		"Directory": {reason: "a directory that was re-included itself", patterns: "/*\n!/deploy",
-			git: paths[:2], reincl: paths[:2]},
-		"Below": {reason: "something below an excluded directory", patterns: "/*\n!/deploy/sub",
-			git: nil, reincl: paths[1:2]},
-		"Earlier": {reason: "an earlier ! pattern brings nothing back", patterns: "!/deploy/sub\n/*",
-			git: nil, reincl: nil},
+		"Directory": {
+			reason: "a directory that was re-included itself", patterns: "/*\n!/deploy",
+			git: paths[:2], reincl: paths[:2],
+		},
+		"Below": {
+			reason: "something below an excluded directory", patterns: "/*\n!/deploy/sub",
+			git: nil, reincl: paths[1:2],
+		},
+		"Earlier": {
+			reason: "an earlier ! pattern brings nothing back", patterns: "!/deploy/sub\n/*",
+			git: nil, reincl: nil,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

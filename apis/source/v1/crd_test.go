@@ -83,8 +83,10 @@ func TestValidation(t *testing.T) {
 			group := part[0] + ".toolkit.fluxcd.io"
 			var m map[string]any
 			g.Expect(yaml.Unmarshal([]byte(spec), &m)).To(Succeed())
-			o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": group + "/v1", "kind": part[2],
-				"metadata": map[string]any{"name": strings.ToLower(name)}, "spec": m}}
+			o := &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": group + "/v1", "kind": part[2],
+				"metadata": map[string]any{"name": strings.ToLower(name)}, "spec": m,
+			}}
 			validation := "Strict" // every field of an accepted object is known
 			if tc.want != "" {
 				validation = "Ignore" // so that the schema's own message is seen

@@ -40,8 +40,10 @@ func (f Finding) String() string { return fmt.Sprintf("%s (%s): %s", f.Rule, f.S
 // Negative returns the condition types that are negative in every kind: they
 // are present only while True.
 func Negative() []string {
-	return []string{meta.ReconcilingCondition, meta.StalledCondition, "ArtifactOutdated", "FetchFailed", "BuildFailed",
-		"StorageOperationFailed", "IncludeUnavailable", "AccessDenied"}
+	return []string{
+		meta.ReconcilingCondition, meta.StalledCondition, "ArtifactOutdated", "FetchFailed", "BuildFailed",
+		"StorageOperationFailed", "IncludeUnavailable", "AccessDenied",
+	}
 }
 
 // Options tell what the object's kind has beside the standard types.

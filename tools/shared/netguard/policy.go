@@ -119,6 +119,7 @@ func refused(a netip.Addr, configured bool) string {
 	return ""
 }
 
+//nolint:gochecknoglobals // constants that the language cannot express
 var (
 	carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
 	nat64        = netip.MustParsePrefix("64:ff9b::/96")

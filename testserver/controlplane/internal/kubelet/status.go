@@ -133,8 +133,10 @@ func (b *builder) gatesOpen() bool {
 }
 
 func (b *builder) condition(t corev1.PodConditionType, is bool, reason, message string) {
-	want := corev1.PodCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: message,
-		ObservedGeneration: b.pod.Generation, LastTransitionTime: b.now}
+	want := corev1.PodCondition{
+		Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: message,
+		ObservedGeneration: b.pod.Generation, LastTransitionTime: b.now,
+	}
 	if is {
 		want.Status, want.Reason, want.Message = corev1.ConditionTrue, "", ""
 	}
@@ -211,8 +213,10 @@ func (b *builder) containers(state corev1.ContainerState, ready bool) {
 }
 
 func (b *builder) container(name, image string, state corev1.ContainerState, ready bool) corev1.ContainerStatus {
-	c := corev1.ContainerStatus{Name: name, Image: image, State: state, Ready: ready,
-		Started: ptr.To(state.Running != nil)}
+	c := corev1.ContainerStatus{
+		Name: name, Image: image, State: state, Ready: ready,
+		Started: ptr.To(state.Running != nil),
+	}
 	if state.Waiting == nil || state.Waiting.Reason == "CrashLoopBackOff" {
 		c.ImageID = image
 		c.ContainerID = "none://" + string(b.pod.UID) + "/" + name
