@@ -12,6 +12,8 @@ need sshd openssh-server
 need ssh-keygen openssh-client
 need gpg gnupg
 need bash bash
+need git-lfs git-lfs
+need curl curl
 [ -x "$(git --exec-path 2>/dev/null)/git-http-backend" ] || missing+=(git)
 if [ -f "$(dirname "$0")/../git/libgit2/go.mod" ]; then
 	pkg-config --exists libgit2 2>/dev/null || missing+=(libgit2-dev pkg-config)
