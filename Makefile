@@ -31,6 +31,7 @@ test-short/%: FORCE
 	cd $* && go test -short ./...
 
 demo: ## A GitOps deployment on this machine; KEEP=1 stays up; KUBECONFIG=… uses a real cluster
+	@echo 'building; the first time this takes minutes' >&2
 	@go -C examples run ./demo $(if $(KEEP),-keep)
 
 build: ## Build every module in the workspace, and the manager into bin/
