@@ -342,6 +342,40 @@ func TestImpersonation(t *testing.T) { // KUS-80, KUS-A24
 	w.applied(o, id)
 }
 
+// With --reference-identity=tenant a tenant reaches no Secret through
+// substituteFrom that its own account may not read.
+func TestReferencesAreReadAsTheTenant(t *testing.T) { // KUS-30
+	t.Parallel()
+	w := newWorld(t, gitserver.Options{}, "--reference-identity=tenant")
+	id := w.commit("One", map[string]string{"a.yaml": configMap("a", "${password}")})
+	w.gitRepository(nil)
+	w.secret("vars", map[string]string{"password": "hunter2"})
+	w.Expect(w.Create(w.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "tenant"}})).To(Succeed())
+	role := &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "tenant"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}}},
+	}
+	w.Expect(w.Create(w.ctx, role)).To(Succeed())
+	w.Expect(w.Create(w.ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "tenant"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tenant"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.ns, Name: "tenant"}},
+	})).To(Succeed())
+	o := w.kustomization(func(o *kustomizev1.Kustomization) {
+		o.Spec.ServiceAccountName = "tenant"
+		o.Spec.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "Secret", Name: "vars"}}}
+	})
+	w.unsuccessful(o, "BuildFailed", "Secret/vars", "system:serviceaccount:"+w.ns+":tenant")
+	err := w.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "a"}, &corev1.ConfigMap{})
+	w.Expect(apierrors.IsNotFound(err)).To(BeTrue())
+
+	role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}})
+	w.Expect(w.Update(w.ctx, role)).To(Succeed())
+	w.request(o)
+	w.applied(o, id)
+	w.Expect(w.configMap("a").Data).To(ContainElement("hunter2"))
+}
+
 func TestForceRecreatesOnlyWhenAsked(t *testing.T) { // KUS-47, KUS-A9
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{})

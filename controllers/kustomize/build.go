@@ -27,8 +27,11 @@ func (x *run) build(ctx context.Context, o *v1.Kustomization) (next reconcile.Re
 	reconcile.Progress(ctx, "Building manifests for revision %s with a timeout of %s", x.source.Revision, o.GetTimeout())
 	opts := BuildOptions(o, x.tree.Root().FS())
 	opts.Limits = x.flags.buildLimits()
-	opts.Substitute, err = variables(ctx, x.references(o), o, !x.Gates.Enabled(strictSubstitution))
+	read, err := x.references(ctx, o)
 	if err != nil {
+		return next, err
+	}
+	if opts.Substitute, err = variables(ctx, read, o, !x.Gates.Enabled(strictSubstitution)); err != nil {
 		return next, failed(meta.BuildFailedReason, err, "post build failed: %v; check spec.postBuild.substituteFrom", err)
 	}
 	err = x.render(ctx, o, opts)

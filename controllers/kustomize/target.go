@@ -114,8 +114,19 @@ func (r *Reconciler) account(o *v1.Kustomization) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.Namespace, Name: name}
 }
 
-// references returns who reads the objects of substituteFrom.
-func (r *Reconciler) references(*v1.Kustomization) ctrl.Reader { return r.APIReader }
+// references returns who reads the objects of substituteFrom: the controller,
+// or with --reference-identity=tenant the account of o on this cluster.
+func (r *Reconciler) references(ctx context.Context, o *v1.Kustomization) (ctrl.Reader, error) {
+	account := r.account(o)
+	if r.flags.ReferenceIdentity != "tenant" || account.Name == "" {
+		return r.APIReader, nil
+	}
+	c, err := r.Pool.Get(ctx, client.Target{ServiceAccount: account})
+	if err != nil {
+		return nil, failed(meta.ReconciliationFailedReason, err, "read references as ServiceAccount '%s': %v", account, err)
+	}
+	return c, nil
+}
 
 // unreachable words an error of the connection to the target cluster.
 func unreachable(o *v1.Kustomization, err error) error {
