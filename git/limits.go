@@ -65,6 +65,19 @@ type HTTPLimits = netguard.HTTPLimits
 // NetPolicy is the outbound policy: addresses, proxies, credentials over plain HTTP.
 type NetPolicy = netguard.Policy
 
+// HTTPCredentials says where credentials may travel over plain HTTP.
+type HTTPCredentials = netguard.HTTPCredentials
+
+// The values of NetPolicy.HTTPCredentials.
+const (
+	// Cluster allows hosts inside a cluster and loopback literals.
+	Cluster = netguard.Cluster
+	// Never allows none.
+	Never = netguard.Never
+	// Always allows all.
+	Always = netguard.Always
+)
+
 // Unlimited lists the fields that are set negative, for whoever logs.
 func (l Limits) Unlimited() []string { return limits.Unlimited(l) }
 
