@@ -33,7 +33,7 @@ func Combined(all ...Options) int {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // the root of the program
 	defer cancel()
 	code := make(chan int, 1)
-	go func() { code <- Run(ctx, all...) }()
+	go func() { code <- start(ctx, true, all) }()
 	for range 2 {
 		select {
 		case c := <-code:
@@ -45,8 +45,13 @@ func Combined(all ...Options) int {
 	return 1
 }
 
-// Run is [Combined] until ctx is done, without signal handling.
-func Run(ctx context.Context, all ...Options) int {
+// Run is [Combined] until ctx is done, for tests and for programs that are more
+// than this: it handles no signals and leaves the process-wide logger of klog
+// alone, which must not be replaced while anything uses it.
+func Run(ctx context.Context, all ...Options) int { return start(ctx, false, all) }
+
+// start runs the controllers; own says that the process is theirs alone.
+func start(ctx context.Context, own bool, all []Options) int {
 	if len(all) == 0 {
 		return 1
 	}
@@ -64,7 +69,7 @@ func Run(ctx context.Context, all ...Options) int {
 		}
 		return 1
 	}
-	p, err := newProcess(boots)
+	p, err := newProcess(boots, own)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, err)
 		return 1

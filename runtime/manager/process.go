@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/runtime/acl"
@@ -51,20 +50,16 @@ type process struct {
 	ready    *probes.Set
 }
 
-// libraryLog guards the loggers of the libraries, which are one per process
-// and may not be replaced while somebody logs: the first run's is kept.
-var libraryLog sync.Once //nolint:gochecknoglobals // what it guards is process-wide
-
 // newProcess makes everything that needs no started cache.
-func newProcess(boots []*boot) (*process, error) {
+func newProcess(boots []*boot, own bool) (*process, error) {
 	first := boots[0]
 	lo := first.groups.log.Options()
 	lo.Out = first.o.Stderr
 	p := &process{boots: boots, log: logger.New(lo), leases: newLeases(first.groups.election.RenewDeadline), ready: &probes.Set{}}
-	libraryLog.Do(func() {
-		ctrl.SetLogger(p.log)
+	ctrl.SetLogger(p.log)
+	if own {
 		klog.SetLogger(p.log.WithName("klog"))
-	})
+	}
 	for _, b := range boots {
 		p.log.Info("starting", "name", b.o.Name, "version", b.o.Version, "flags", b.effective(), "gates", b.gates.Snapshot())
 	}
