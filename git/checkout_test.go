@@ -35,11 +35,11 @@ func start(t testing.TB, o gitserver.Options) *env {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.priv = []byte(priv)
+		e.priv = priv
 		if o.Auth.AuthorizedKeys == nil {
 			o.Auth.AuthorizedKeys = map[string]string{}
 		}
-		o.Auth.AuthorizedKeys[string(pub)] = "ann"
+		o.Auth.AuthorizedKeys[pub] = "ann"
 		o.Auth.AnonymousRead = true
 	}
 	e.srv = gitserver.Start(t, o)
@@ -50,13 +50,13 @@ func (e *env) options(t testing.TB, ssh bool) git.Options {
 	t.Helper()
 	o := git.Options{TempDir: t.TempDir()}
 	if ssh {
-		o.SSH.KnownHosts = []byte(e.srv.KnownHosts(gitserver.Plain))
+		o.SSH.KnownHosts = e.srv.KnownHosts(gitserver.Plain)
 		o.Credentials = git.Static(git.Credential{SSHKey: git.NewSecret(string(e.priv))})
 		return o
 	}
 	if ca := e.srv.CA(); len(ca) > 0 {
 		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM([]byte(ca))
+		pool.AppendCertsFromPEM(ca)
 		o.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return o

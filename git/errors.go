@@ -146,7 +146,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // reasoner is how errors carry their condition reason.
 type reasoner interface{ Reason() string }
 
-var reasons = []struct {
+var reasons = []struct { //nolint:gochecknoglobals // a table that never changes
 	err    error
 	reason string
 }{

@@ -134,7 +134,7 @@ func (c *Client) fetchRefused(ctx context.Context, f *fetched, dir string, refus
 }
 
 // refDepths are how far the search for a commit deepens; 0 is everything.
-var refDepths = []int{1, 50, 500, 5000, 0}
+var refDepths = []int{1, 50, 500, 5000, 0} //nolint:gochecknoglobals // a table that never changes
 
 // fetchByRef looks for the commit in the history of references: the one given
 // or resolved, else all branches, else all tags.

@@ -19,7 +19,7 @@ import (
 )
 
 // refuse checks that a checkout fails with an error and leaves nothing.
-func refuse(t *testing.T, e *env, repo *gitserver.Repo, ref git.Reference, o git.Options, want error) error {
+func refuse(t *testing.T, repo *gitserver.Repo, ref git.Reference, o git.Options, want error) error {
 	t.Helper()
 	g := NewWithT(t)
 	c := client(t, repo.URL(), o)
@@ -51,7 +51,7 @@ func TestN13Bomb(t *testing.T) {
 	id := repo.Bomb(10, 10)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := refuse(t, e, repo, git.Reference{Commit: string(id)}, e.options(t, false), git.ErrLimit)
+	err := refuse(t, repo, git.Reference{Commit: string(id)}, e.options(t, false), git.ErrLimit)
 	runtime.ReadMemStats(&after)
 	g.Expect(limitName(t, err)).To(Equal("worktree-files"))
 	g.Expect(after.HeapAlloc).To(BeNumerically("<", before.HeapAlloc+200<<20))
@@ -68,39 +68,39 @@ func TestN14N15Deltas(t *testing.T) {
 	t.Run("Expansion", func(t *testing.T) {
 		g := NewWithT(t)
 		serve(repo.DeltaBomb(id, 5))
-		err := refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(BeElementOf("git-object", "git-inflated"))
 	})
 	t.Run("Chain", func(t *testing.T) {
 		g := NewWithT(t)
 		_, p := repo.DeltaChain(20_000)
 		serve(p)
-		err := refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-delta-depth"))
 	})
 	t.Run("HeaderClaim", func(t *testing.T) {
 		g := NewWithT(t)
 		serve(gitserver.BuildPack(gitserver.SHA1, func(b *gitserver.PackBuilder) { b.Entry(3, 1<<61, nil, []byte("x")) }))
-		err := refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-object"))
 	})
 	t.Run("CountClaim", func(t *testing.T) {
 		g := NewWithT(t)
 		serve(gitserver.BuildPack(gitserver.SHA1, func(b *gitserver.PackBuilder) { b.Object(gitserver.BlobObject, []byte("x")); b.Count(1 << 31) }))
-		err := refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-objects"))
 	})
 	repo.ServePack(nil)
 	t.Run("Trees", func(t *testing.T) {
 		g := NewWithT(t)
 		deep := repo.DeepTree(5000)
-		err := refuse(t, e, repo, git.Reference{Commit: string(deep)}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Commit: string(deep)}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(BeElementOf("git-tree-depth", "worktree-depth"))
 	})
 	t.Run("Tags", func(t *testing.T) {
 		g := NewWithT(t)
 		repo.Ref("refs/tags/chain", string(repo.TagChain(1000, id)))
-		err := refuse(t, e, repo, git.Reference{Tag: "chain"}, e.options(t, false), git.ErrLimit)
+		err := refuse(t, repo, git.Reference{Tag: "chain"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-tag-chain"))
 	})
 }
@@ -155,7 +155,7 @@ func TestTrees(t *testing.T) {
 		})
 		repo.ServePack(func(w io.Writer) error { _, err := w.Write(p); return err })
 		if want != nil {
-			refuse(t, e, repo, git.Reference{Commit: string(id)}, e.options(t, false), want)
+			_ = refuse(t, repo, git.Reference{Commit: string(id)}, e.options(t, false), want)
 			return
 		}
 		c := client(t, repo.URL(), e.options(t, false))
@@ -231,7 +231,7 @@ func TestN17Commits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			id := repo.PutRaw(gitserver.CommitObject, []byte(tc.body))
 			if tc.want != nil {
-				refuse(t, e, repo, git.Reference{Commit: string(id)}, e.options(t, false), tc.want)
+				_ = refuse(t, repo, git.Reference{Commit: string(id)}, e.options(t, false), tc.want)
 				return
 			}
 			c := client(t, repo.URL(), e.options(t, false))
@@ -280,11 +280,11 @@ func TestWrongPack(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	repo.Commit("main", gitserver.Files{"a": "main"}, gitserver.CommitOptions{})
 	repo.ServePack(func(w io.Writer) error { _, err := w.Write(wrong); return err })
-	refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrMismatch)
+	_ = refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrMismatch)
 	for i := 1; i <= 20; i++ { // every byte of the trailer counts
 		flipped := append([]byte(nil), wrong...)
 		flipped[len(flipped)-i] ^= 1
 		repo.ServePack(func(w io.Writer) error { _, err := w.Write(flipped); return err })
-		refuse(t, e, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrMalformedPack)
+		_ = refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrMalformedPack)
 	}
 }

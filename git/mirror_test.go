@@ -72,7 +72,7 @@ func TestMirrorConcurrentSafe(t *testing.T) {
 		after := repo.Stats()
 		g.Expect(after.Fetches-before.Fetches).To(BeEquivalentTo(1), "one fetch per push")
 		g.Expect(after.Listings - before.Listings).To(BeNumerically("<=", n))
-		bytes := int64(after.PackBytes - before.PackBytes)
+		bytes := after.PackBytes - before.PackBytes
 		if push == 0 {
 			first = bytes
 		} else {

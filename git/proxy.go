@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"} //nolint:gochecknoglobals // a table that never changes
 
 // checkProxy refuses what could not be used.
 func checkProxy(u *url.URL) error {
@@ -145,7 +145,7 @@ func connect(ctx context.Context, conn net.Conn, p *url.URL, address string, wai
 		return fmt.Errorf("proxy: %w", err)
 	}
 	// The answer is read byte by byte: what follows belongs to the tunnel.
-	resp, err := http.ReadResponse(bufio.NewReaderSize(&oneByte{conn: conn, left: 64 << 10}, 16), req)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(&oneByte{conn: conn, left: 64 << 10}, 16), req) //nolint:bodyclose // its bytes are the tunnel's, which the caller closes
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}

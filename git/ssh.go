@@ -78,7 +78,7 @@ func signer(cred Credential) (ssh.Signer, error) {
 	if k, ok := raw.(*rsa.PrivateKey); ok && (k.N.BitLen() < 2048 || k.N.BitLen() > 8192) {
 		return nil, fmt.Errorf("%w: rsa key of %d bits; 2048 to 8192 are accepted", ErrInvalidOption, k.N.BitLen())
 	}
-	if s, err = ssh.NewSignerFromKey(raw); err != nil || s.PublicKey().Type() == ssh.InsecureKeyAlgoDSA {
+	if s, err = ssh.NewSignerFromKey(raw); err != nil || s.PublicKey().Type() == ssh.InsecureKeyAlgoDSA { //nolint:staticcheck // named to be refused
 		return nil, fmt.Errorf("%w: ssh key of an unsupported type", ErrInvalidOption)
 	}
 	return s, nil
@@ -133,11 +133,11 @@ type sshConn struct {
 	used   bool // has carried a session before
 }
 
-func (s *sshConn) close() error {
+func (c *sshConn) close() error {
 	var err error
-	s.once.Do(func() {
-		close(s.stop)
-		err = s.client.Close()
+	c.once.Do(func() {
+		close(c.stop)
+		err = c.client.Close()
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 			err = nil
 		}

@@ -53,7 +53,6 @@ const maxGitmodules = 1 << 20
 
 // lineage is what submodules share with their parents.
 type lineage struct {
-	chain  []string // URL and commit of everything above
 	count  int64
 	totals worktree.Totals
 }

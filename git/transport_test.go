@@ -131,7 +131,7 @@ func TestHostKeyRequired(t *testing.T) {
 		_, pub, err := gitserver.NewKey(gitserver.Ed25519, "")
 		g.Expect(err).NotTo(HaveOccurred())
 		o := e.options(t, true)
-		o.SSH.KnownHosts = []byte(key[0] + " " + strings.TrimSpace(string(pub)) + "\n")
+		o.SSH.KnownHosts = []byte(key[0] + " " + strings.TrimSpace(pub) + "\n")
 		c := client(t, repo.SSHURL(), o)
 		_, err = c.Resolve(t.Context(), git.Reference{}, git.ResolveOptions{})
 		g.Expect(errors.Is(err, git.ErrHostKeyMismatch)).To(BeTrue(), "%v", err)
@@ -144,7 +144,7 @@ func TestHostKeyRequired(t *testing.T) {
 		t.Run("Form", func(t *testing.T) {
 			g := NewWithT(t)
 			o := e.options(t, true)
-			o.SSH.KnownHosts = []byte(e.srv.KnownHosts(form))
+			o.SSH.KnownHosts = e.srv.KnownHosts(form)
 			c := client(t, repo.SSHURL(), o)
 			_, err := c.Resolve(t.Context(), git.Reference{}, git.ResolveOptions{})
 			t.Log(form, err)

@@ -102,7 +102,7 @@ func control(s string) bool {
 	return false
 }
 
-var defaultPorts = map[string]string{"http": "80", "https": "443", "ssh": "22"}
+var defaultPorts = map[string]string{"http": "80", "https": "443", "ssh": "22"} //nolint:gochecknoglobals // a table that never changes
 
 // canonical is the form that keys caches: lower-case scheme and host, no
 // default port, no trailing slash, no userinfo.

@@ -33,7 +33,7 @@ func signed(t testing.TB, format string) *signedRepo {
 			t.Skipf("%s is missing: apt-get install gnupg openssh-client", p)
 		}
 	}
-	home, err := os.MkdirTemp("", "gpg")
+	home, err := os.MkdirTemp("", "gpg") //nolint:usetesting // the agent's socket path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +66,9 @@ func (s *signedRepo) git(t testing.TB, args ...string) string {
 	return run(t, s.dir, append([]string{"-c", "user.signingkey=a@example.com", "-c", "gpg.ssh.allowedSignersFile=" + filepath.Join(s.home, "allowed")}, args...)...)
 }
 
-func (s *signedRepo) sshGit(t testing.TB, args ...string) string {
+func (s *signedRepo) sshGit(t testing.TB, args ...string) {
 	t.Helper()
-	return s.git(t, append([]string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + filepath.Join(s.home, "key")}, args...)...)
+	s.git(t, append([]string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + filepath.Join(s.home, "key")}, args...)...)
 }
 
 func (s *signedRepo) write(t testing.TB, name, content string) {

@@ -186,7 +186,7 @@ func oracle(t *testing.T, gitDir string, pack []byte) {
 		}
 	}
 	for _, args := range [][]string{{"fsck", "--strict", "--full"}, {"index-pack", "--stdin", "--strict"}} {
-		cmd := exec.Command("git", append([]string{"--git-dir=" + gitDir}, args...)...)
+		cmd := exec.Command("git", append([]string{"--git-dir=" + gitDir}, args...)...) //nolint:gosec // the suite's own arguments
 		if args[0] == "index-pack" {
 			cmd.Stdin = bytes.NewReader(pack)
 		}
@@ -402,7 +402,7 @@ func cloneCommitPush(t *testing.T, d driver.Driver) {
 		if got := string(repo.Head("main")); got != commit.Hash.String() {
 			t.Fatalf("remote is at %s, want %s", got, commit.Hash)
 		}
-		if out, err := exec.Command("git", "-C", dir, "fsck", "--strict").CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
+		if out, err := exec.Command("git", "-C", dir, "fsck", "--strict").CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 { //nolint:gosec // a temporary directory of the suite
 			t.Fatalf("git fsck: %v\n%s", err, out)
 		}
 		if err := r.Close(); err != nil {

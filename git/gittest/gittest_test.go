@@ -60,7 +60,7 @@ func serve(tb testing.TB, o gitserver.Options, ssh bool) gittest.Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o.Auth.AuthorizedKeys = map[string]string{string(pub): "ann"}
+	o.Auth.AuthorizedKeys = map[string]string{pub: "ann"}
 	if ssh {
 		o.SSH = &gitserver.SSHOptions{}
 	}
@@ -69,14 +69,14 @@ func serve(tb testing.TB, o gitserver.Options, ssh bool) gittest.Server {
 	out := gittest.Server{URL: repo.URL(), Options: git.Options{TempDir: tb.TempDir()}}
 	if ssh {
 		out.URL = repo.SSHURL()
-		out.Options.SSH.KnownHosts = []byte(srv.KnownHosts(gitserver.Plain))
+		out.Options.SSH.KnownHosts = srv.KnownHosts(gitserver.Plain)
 		out.Options.Credentials = git.Static(git.Credential{SSHKey: git.NewSecret(string(priv))})
 		return out
 	}
 	out.Options.Credentials = git.Static(git.Credential{Username: "ann", Password: git.NewSecret("pw")})
 	if ca := srv.CA(); len(ca) > 0 {
 		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM([]byte(ca))
+		pool.AppendCertsFromPEM(ca)
 		out.Options.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	if o.RequireClientCert {

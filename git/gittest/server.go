@@ -101,7 +101,7 @@ func RunServer(t *testing.T, newServer func(testing.TB) Server) {
 	t.Run("NonFastForward", func(t *testing.T) { race(t, c) })
 }
 
-var author = git.Signature{Name: "A", Email: "a@example.com"}
+var author = git.Signature{Name: "A", Email: "a@example.com"} //nolint:gochecknoglobals // a table that never changes
 
 // change commits and pushes one change and returns the commit.
 func change(t testing.TB, c *git.Client, branch, text string) string {

@@ -92,7 +92,7 @@ func toTheirs(h driver.Hash) (out plumbing.Hash) {
 	return out
 }
 
-var types = map[plumbing.ObjectType]driver.Type{
+var types = map[plumbing.ObjectType]driver.Type{ //nolint:gochecknoglobals // a table that never changes
 	plumbing.CommitObject: driver.Commit, plumbing.TreeObject: driver.Tree, plumbing.BlobObject: driver.Blob, plumbing.TagObject: driver.Tag,
 }
 

@@ -84,7 +84,7 @@ func readPGP(sig []byte) (*packet.Signature, error) {
 	if err != nil || block.Type != openpgp.SignatureType {
 		return nil, fmt.Errorf("%w: armor", ErrBadSignature)
 	}
-	body, err := io.ReadAll(io.LimitReader(block.Body, int64(len(sig)))) // decoding shrinks
+	body, err := io.ReadAll(io.LimitReader(block.Body, int64(len(sig)))) //nolint:forbidigo // bounded: decoding shrinks
 	if err != nil {
 		return nil, fmt.Errorf("%w: armor", ErrBadSignature)
 	}

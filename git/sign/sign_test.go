@@ -37,7 +37,7 @@ type box struct {
 func newBox(t testing.TB) *box {
 	need(t, "gpg")
 	need(t, "ssh-keygen")
-	home, err := os.MkdirTemp("", "gpg") // the agent's socket path must be short
+	home, err := os.MkdirTemp("", "gpg") //nolint:usetesting // the agent's socket path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +79,9 @@ func (b *box) gpg(in string, args ...string) string {
 }
 
 // key makes a primary key and returns its user id.
-func (b *box) key(name, algo, usage, expire string) string {
+func (b *box) key(name, algo, usage string) string {
 	uid := name + " <" + name + "@example.com>"
-	b.gpg("", "--quick-gen-key", uid, algo, usage, expire)
+	b.gpg("", "--quick-gen-key", uid, algo, usage, "never")
 	return uid
 }
 
@@ -99,7 +99,7 @@ func TestPGPAgainstGPG(t *testing.T) {
 	for _, algo := range []string{"rsa2048", "rsa4096", "nistp256", "nistp384", "nistp521", "ed25519", "brainpoolP256r1"} {
 		t.Run(algo, func(t *testing.T) {
 			g := NewWithT(t)
-			uid := b.key(algo, algo, "sign", "never")
+			uid := b.key(algo, algo, "sign")
 			sig := b.gpg(payload, "-u", uid, "-abs")
 			pub := b.gpg("", "--armor", "--export", uid)
 			res, err := sign.Keys{PGP: [][]byte{[]byte(pub)}}.Verify([]byte(sig), []byte(payload))
@@ -126,7 +126,7 @@ func TestPGPAgainstGPG(t *testing.T) {
 // that the signature does not count.
 func TestPGPRefusals(t *testing.T) {
 	b := newBox(t)
-	good := b.key("good", "ed25519", "sign", "never")
+	good := b.key("good", "ed25519", "sign")
 	sig := b.gpg(payload, "-u", good, "-abs")
 	pub := b.gpg("", "--armor", "--export", good)
 	verify := func(sig, pub string, k sign.Keys) error {
@@ -136,7 +136,7 @@ func TestPGPRefusals(t *testing.T) {
 	}
 	t.Run("OtherKey", func(t *testing.T) {
 		g := NewWithT(t)
-		other := b.key("other", "ed25519", "sign", "never")
+		other := b.key("other", "ed25519", "sign")
 		err := verify(sig, b.gpg("", "--armor", "--export", other), sign.Keys{})
 		g.Expect(errors.Is(err, sign.ErrNoMatchingKey)).To(BeTrue(), "%v", err)
 		g.Expect(errors.Is(err, sign.ErrVerificationFailed)).To(BeTrue())
@@ -149,7 +149,7 @@ func TestPGPRefusals(t *testing.T) {
 	})
 	t.Run("SmallRSA", func(t *testing.T) {
 		g := NewWithT(t)
-		small := b.key("small", "rsa1024", "sign", "never")
+		small := b.key("small", "rsa1024", "sign")
 		err := verify(b.gpg(payload, "-u", small, "-abs"), b.gpg("", "--armor", "--export", small), sign.Keys{})
 		g.Expect(errors.Is(err, sign.ErrInvalidKey)).To(BeTrue(), "%v", err)
 	})
@@ -165,7 +165,7 @@ func TestPGPRefusals(t *testing.T) {
 	})
 	t.Run("Revoked", func(t *testing.T) {
 		g := NewWithT(t)
-		uid := b.key("gone", "ed25519", "sign", "never")
+		uid := b.key("gone", "ed25519", "sign")
 		gone := b.gpg(payload, "-u", uid, "-abs")
 		revs, err := filepath.Glob(filepath.Join(b.home, "openpgp-revocs.d", "*.rev"))
 		g.Expect(err).NotTo(HaveOccurred())
@@ -187,7 +187,7 @@ func TestPGPRefusals(t *testing.T) {
 	})
 	t.Run("SubKey", func(t *testing.T) {
 		g := NewWithT(t)
-		uid := b.key("sub", "ed25519", "cert", "never")
+		uid := b.key("sub", "ed25519", "cert")
 		fpr := ""
 		for line := range strings.Lines(b.gpg("", "--list-keys", "--with-colons", uid)) {
 			if f := strings.Split(line, ":"); f[0] == "fpr" && fpr == "" {
@@ -216,7 +216,7 @@ func TestPGPRefusals(t *testing.T) {
 	t.Run("TwoPackets", func(t *testing.T) {
 		g := NewWithT(t)
 		g.Expect(os.WriteFile(filepath.Join(b.home, "p"), []byte(payload), 0o600)).To(Succeed())
-		two := b.gpg("", "-u", good, "-u", b.key("second", "ed25519", "sign", "never"), "-abs", "-o", "-", "p")
+		two := b.gpg("", "-u", good, "-u", b.key("second", "ed25519", "sign"), "-abs", "-o", "-", "p")
 		err := verify(two, pub, sign.Keys{})
 		g.Expect(errors.Is(err, sign.ErrBadSignature)).To(BeTrue(), "%v", err)
 	})

@@ -38,7 +38,7 @@ func SignedCommit(c *Commit) (sig, payload []byte) {
 	return sig, append(payload, rest...)
 }
 
-var begins = [][]byte{
+var begins = [][]byte{ //nolint:gochecknoglobals // a table that never changes
 	[]byte("-----BEGIN PGP SIGNATURE-----"), []byte("-----BEGIN PGP MESSAGE-----"),
 	[]byte("-----BEGIN SSH SIGNATURE-----"), []byte("-----BEGIN SIGNED MESSAGE-----"),
 }

@@ -3,9 +3,8 @@
 
 package packfile
 
-// apply builds an object from its base and the instructions of a delta. The
-// result is appended to dst[:0] when that is large enough.
-func apply(base, delta, dst []byte, off int64) ([]byte, error) {
+// apply builds an object from its base and the instructions of a delta.
+func apply(base, delta []byte, off int64) ([]byte, error) {
 	from, n := varint(delta)
 	if n == 0 || from != uint64(len(base)) {
 		return nil, malformed(off, "delta for a base of another size")
@@ -16,10 +15,10 @@ func apply(base, delta, dst []byte, off int64) ([]byte, error) {
 		return nil, malformed(off, "delta without result size")
 	}
 	delta = delta[n:]
-	if uint64(cap(dst)) < size {
+	var dst []byte
+	if size > 0 {
 		dst = make([]byte, 0, size)
 	}
-	dst = dst[:0]
 	for len(delta) > 0 {
 		op := delta[0]
 		delta = delta[1:]

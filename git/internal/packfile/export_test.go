@@ -13,4 +13,4 @@ var (
 )
 
 // Apply exposes delta application.
-func Apply(base, delta []byte) ([]byte, error) { return apply(base, delta, nil, 0) }
+func Apply(base, delta []byte) ([]byte, error) { return apply(base, delta, 0) }

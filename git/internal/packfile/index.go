@@ -18,7 +18,7 @@ import (
 	"github.com/gitops-kit/sdk/git/internal/limits"
 )
 
-var indexMagic = []byte{0xff, 't', 'O', 'c', 0, 0, 0, 2}
+var indexMagic = []byte{0xff, 't', 'O', 'c', 0, 0, 0, 2} //nolint:gochecknoglobals // a table that never changes
 
 // WriteIndex writes the index of the pack, version 2.
 func (p *Pack) WriteIndex(w io.Writer) error {
@@ -299,7 +299,7 @@ func (x *Indexed) step(r *indexedReader, data, size, off int64, base []byte, lim
 	if err := limits.Check("git-object", lim.Object, int64(result)); err != nil {
 		return nil, err
 	}
-	return apply(base, ins, nil, off)
+	return apply(base, ins, off)
 }
 
 // head reads an entry's header; base is the offset of a delta's base.

@@ -71,7 +71,7 @@ func (r *Reader) Get(i int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if data, err = apply(data, delta, nil, e.off); err != nil {
+		if data, err = apply(data, delta, e.off); err != nil {
 			return nil, err
 		}
 		if n > 0 {

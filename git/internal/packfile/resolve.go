@@ -128,7 +128,7 @@ func (v *resolver) children(i int32) []int32 {
 			inner = append(inner, k)
 		}
 	}
-	out := append(leaf, inner...)
+	out := slices.Concat(leaf, inner)
 	slices.Reverse(out) // taken from the end
 	return out
 }
@@ -191,7 +191,7 @@ func (v *resolver) child(kid int32, parent *frame) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := apply(parent.data, delta, nil, e.off)
+	data, err := apply(parent.data, delta, e.off)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func ValidBytes(b []byte) bool {
 }
 
 // bad holds the bytes that no name may have.
-var bad = func() (t [256]bool) {
+var bad = func() (t [256]bool) { //nolint:gochecknoglobals // a table that never changes
 	for c := range 0x20 {
 		t[c] = true
 	}
