@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,12 +171,12 @@ func TestWaitForForeignObjectsOverBadWatches(t *testing.T) {
 	g := e.g
 	u := e.objects(failing)[1]
 	e.createAs("someone", u)
-	n := 0
+	var n atomic.Int32 // watches start side by side
 	e.rec.Before(func(c ssatestCall) error {
 		if c.Verb != "watch" {
 			return nil
 		}
-		switch n++; n {
+		switch n.Add(1) {
 		case 1:
 			return apierrors.NewResourceExpired("too old")
 		case 2:
