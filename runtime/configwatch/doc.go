@@ -6,7 +6,7 @@
 //
 // # Concepts
 //
-// [Flags] are the selectors. [By] makes a watch of labelled Secrets and
+// [Flags] are the selectors. ByReference of package reconcile makes a watch of labelled Secrets and
 // ConfigMaps, of which only metadata is kept in memory.
 //
 // # Errors
