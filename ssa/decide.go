@@ -100,16 +100,16 @@ func (pl *planner) proved(e *Entry) string {
 	managers := x.live.managers()
 	at := own(managers, pl.m.o.Owner.FieldManager)
 	if at < 0 {
-		return pl.remembered(e, nil, "NoEntry")
+		return pl.remembered(e, "NoEntry")
 	}
 	entry := &managers[at]
 	if entry.APIVersion != x.sent.GetAPIVersion() {
-		return pl.remembered(e, entry, string(WhyEntryVersion))
+		return pl.remembered(e, string(WhyEntryVersion))
 	}
 	max := pl.m.o.Limits.fieldsV1()
 	set, err := entry.fields(max)
 	if err != nil {
-		return pl.remembered(e, entry, "BadEntry")
+		return pl.remembered(e, "BadEntry")
 	}
 	if pl.verify.changedSince(e, entry.Time) {
 		return "Token"
@@ -119,7 +119,7 @@ func (pl *planner) proved(e *Entry) string {
 		in.Quantity = func(names []string) bool { return proof.BuiltinQuantity(gk.Kind, names) }
 	}
 	if why := proof.Prove(in); why != proof.Proved {
-		return pl.remembered(e, entry, why)
+		return pl.remembered(e, why)
 	}
 	e.decide(DecisionUnchanged, WhyProved)
 	return proof.Proved

@@ -155,7 +155,7 @@ func (pl *planner) memoKey(e *Entry) (digest, bool) {
 	return h.sum(), true
 }
 
-func (pl *planner) memoValue(e *Entry, entry *manager) digest {
+func (pl *planner) memoValue(e *Entry) digest {
 	x := e.x
 	h := newHasher()
 	h.value(x.sent.Object)
@@ -169,9 +169,17 @@ func (pl *planner) memoValue(e *Entry, entry *manager) digest {
 	}
 	live["metadata"] = meta
 	h.value(live)
-	if entry != nil {
-		h.text('v', entry.APIVersion)
-		h.value(entry.tree())
+	// All managers count, not ours alone: an apply takes a field away only when
+	// nobody else owns it.
+	for _, m := range x.live.managers() {
+		if m.Subresource == "status" && x.r.HasStatus {
+			continue
+		}
+		h.text('M', m.Manager)
+		h.text('O', m.Operation)
+		h.text('s', m.Subresource)
+		h.text('v', m.APIVersion)
+		h.value(m.tree())
 	}
 	for _, p := range x.ignore {
 		for _, s := range p {
@@ -187,12 +195,12 @@ func (pl *planner) memoValue(e *Entry, entry *manager) digest {
 }
 
 // remembered looks the entry up; it returns "" after deciding, else why.
-func (pl *planner) remembered(e *Entry, entry *manager, why string) string {
+func (pl *planner) remembered(e *Entry, why string) string {
 	key, ok := pl.memoKey(e)
 	if !ok {
 		return why
 	}
-	e.x.proofKey = pl.memoValue(e, entry)
+	e.x.proofKey = pl.memoValue(e)
 	if !pl.m.o.Memo.knows(key, e.x.proofKey) {
 		return why
 	}
@@ -207,12 +215,7 @@ func (pl *planner) remember(e *Entry) {
 		return
 	}
 	if e.x.proofKey == (digest{}) {
-		managers := e.x.live.managers()
-		var entry *manager
-		if at := own(managers, pl.m.o.Owner.FieldManager); at >= 0 {
-			entry = &managers[at]
-		}
-		e.x.proofKey = pl.memoValue(e, entry)
+		e.x.proofKey = pl.memoValue(e)
 	}
 	pl.m.o.Memo.store(key, e.x.proofKey)
 }
