@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -118,10 +119,11 @@ func (a *applier) start() {
 	}
 	a.pl = &planner{m: a.m, p: &Plan{owner: a.p.owner, cluster: a.p.cluster, rules: a.p.rules, mask: a.p.mask}, o: a.p.o}
 	a.pl.defined, a.pl.spaces = nil, nil
-	a.pl.verify = verifier{o: a.p.o, full: true, tokens: &tokens{known: a.p.Verified.Tokens}}
-	if a.pl.verify.tokens.known == nil {
-		a.pl.verify.tokens.known = map[gvrKey]Token{}
+	known := maps.Clone(a.p.Verified.Tokens) // the plan is its caller's, too
+	if known == nil {
+		known = map[gvrKey]Token{}
 	}
+	a.pl.verify = verifier{o: a.p.o, full: true, tokens: &tokens{known: known}}
 }
 
 func (a *applier) refuse() error {
@@ -372,7 +374,7 @@ func (a *applier) settled(e *Entry, l *liveObject) {
 		return
 	}
 	had := *x
-	x.live, x.liveUID, x.proofKey = l, l.uid(), digest{}
+	x.live, x.liveUID = l, l.uid()
 	a.pl.remember(e)
 	*x = had
 }

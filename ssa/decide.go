@@ -99,30 +99,38 @@ func (pl *planner) proved(e *Entry) string {
 	}
 	managers := x.live.managers()
 	at := own(managers, pl.m.o.Owner.FieldManager)
+	if at >= 0 && pl.verify.changedSince(e, managers[at].Time) {
+		return "Token"
+	}
+	why := pl.static(e, managers, at)
+	if why != proof.Proved {
+		return pl.remembered(e, why)
+	}
+	e.decide(DecisionUnchanged, WhyProved)
+	return proof.Proved
+}
+
+// static proves from managedFields alone that an apply would change nothing;
+// at is the index of our element. It returns why it cannot.
+func (pl *planner) static(e *Entry, managers []manager, at int) string {
+	x := e.x
 	if at < 0 {
-		return pl.remembered(e, "NoEntry")
+		return "NoEntry"
 	}
 	entry := &managers[at]
 	if entry.APIVersion != x.sent.GetAPIVersion() {
-		return pl.remembered(e, string(WhyEntryVersion))
+		return string(WhyEntryVersion)
 	}
 	max := pl.m.o.Limits.fieldsV1()
 	set, err := entry.fields(max)
 	if err != nil {
-		return pl.remembered(e, "BadEntry")
-	}
-	if pl.verify.changedSince(e, entry.Time) {
-		return "Token"
+		return "BadEntry"
 	}
 	in := proof.Input{Payload: x.sent.Object, Live: x.live.u.Object, Own: &set, Others: othersOf(managers, at, max)}
 	if gk := groupKind(e.ID); builtinGroup(gk.Group) {
 		in.Quantity = func(names []string) bool { return proof.BuiltinQuantity(gk.Kind, names) }
 	}
-	if why := proof.Prove(in); why != proof.Proved {
-		return pl.remembered(e, why)
-	}
-	e.decide(DecisionUnchanged, WhyProved)
-	return proof.Proved
+	return proof.Prove(in)
 }
 
 // othersOf parses the other managers' sets when they are asked for.
@@ -231,6 +239,9 @@ func (pl *planner) catchUp(ctx context.Context, e *Entry) {
 func (pl *planner) refusedDryRun(e *Entry, err error, otherwise Decision) {
 	if hook, ok := dryRunUnsupported(err); ok {
 		if pl.o.AllowUnverified {
+			if otherwise == DecisionUpdate && pl.provable(e) {
+				otherwise = DecisionUnchanged
+			}
 			e.decide(otherwise, WhyUnverified)
 			return
 		}
@@ -242,6 +253,16 @@ func (pl *planner) refusedDryRun(e *Entry, err error, otherwise Decision) {
 		}
 	}
 	e.block(WhyInvalid, OpDryRun, pl.p.mask.objectError(e.ID, OpDryRun, e.Source, e.x.desired, err))
+}
+
+// provable reports whether the proof alone finds the entry unchanged, whether
+// or not asking the server was due.
+func (pl *planner) provable(e *Entry) bool {
+	if e.x.takeover != nil {
+		return false
+	}
+	managers := e.x.live.managers()
+	return pl.static(e, managers, own(managers, pl.m.o.Owner.FieldManager)) == proof.Proved
 }
 
 // compare decides between unchanged and update by the server's result.
@@ -265,7 +286,9 @@ func (pl *planner) compare(e *Entry) {
 			return
 		}
 		e.decide(DecisionUnchanged, WhyVerified)
-		pl.remember(e)
+		if x.result.GetResourceVersion() == x.liveRV {
+			pl.remember(e)
+		}
 		x.live, x.result = nil, nil
 		if pl.o.Verify == nil {
 			x.asked = nil

@@ -148,6 +148,9 @@ func (pl *planner) memoKey(e *Entry) (digest, bool) {
 	if pl.m.o.Memo == nil || uid == "" {
 		return digest{}, false
 	}
+	if pl.m.o.Live != nil && len(e.x.live.managers()) == 0 {
+		return digest{}, false // a cache without managedFields does not know the managers
+	}
 	h := newHasher()
 	h.text('c', pl.p.cluster)
 	h.text('u', uid)
@@ -179,7 +182,11 @@ func (pl *planner) memoValue(e *Entry) digest {
 		h.text('O', m.Operation)
 		h.text('s', m.Subresource)
 		h.text('v', m.APIVersion)
-		h.value(m.tree())
+		if tree := m.tree(); tree != nil {
+			h.value(tree)
+		} else {
+			h.text('F', m.Fields)
+		}
 	}
 	for _, p := range x.ignore {
 		for _, s := range p {
@@ -187,6 +194,9 @@ func (pl *planner) memoValue(e *Entry) digest {
 		}
 		h.number('/', 0)
 	}
+	// What counts as unchanged depends on these two.
+	h.value(pl.o.FailOnConflict)
+	h.value(pl.o.SyncOwnership)
 	token := pl.verify.token(x.r.GVR)
 	h.text('S', token.Schema)
 	h.text('A', token.Admission)
@@ -200,22 +210,18 @@ func (pl *planner) remembered(e *Entry, why string) string {
 	if !ok {
 		return why
 	}
-	e.x.proofKey = pl.memoValue(e)
-	if !pl.m.o.Memo.knows(key, e.x.proofKey) {
+	if !pl.m.o.Memo.knows(key, pl.memoValue(e)) {
 		return why
 	}
 	e.decide(DecisionUnchanged, WhyRemembered)
 	return ""
 }
 
-// remember notes that the server found the entry unchanged.
+// remember notes that the server found the entry unchanged. The live object of
+// the entry must be the one that the server looked at: a later or an earlier
+// one may have other managers although its values are the same.
 func (pl *planner) remember(e *Entry) {
-	key, ok := pl.memoKey(e)
-	if !ok {
-		return
+	if key, ok := pl.memoKey(e); ok {
+		pl.m.o.Memo.store(key, pl.memoValue(e))
 	}
-	if e.x.proofKey == (digest{}) {
-		e.x.proofKey = pl.memoValue(e)
-	}
-	pl.m.o.Memo.store(key, e.x.proofKey)
 }

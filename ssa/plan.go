@@ -92,7 +92,6 @@ type work struct {
 	result   *unstructured.Unstructured // the server's dry-run
 	last     bool                       // belongs to the last wave (SSA-18)
 	pending  bool                       // needs a request to decide
-	proofKey digest
 	takeover *takeover
 	precious string // why Apply refuses to recreate it
 	depends  []ID

@@ -25,8 +25,11 @@ func BuiltinQuantity(kind string, names []string) bool {
 		}
 		return names[n-back]
 	}
+	if kind == "ControllerRevision" {
+		return false // its data has any form
+	}
 	if at(1) == "sizeLimit" {
-		return true
+		return at(2) == "emptyDir"
 	}
 	switch at(2) {
 	case "limits", "requests":
