@@ -1,312 +1,181 @@
 // Copyright The gitops-kit Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command git measures checkouts and listings through this SDK, through the
-// peer's Go module and through the git program, each in a process of its own,
-// in turn, against one server that replays the answers of git http-backend.
+// Command git measures checkouts, exports, clones and listings through this
+// SDK, through the peer's Go module, through the git program and, with the
+// build tag libgit2, through git2go; each in a process of its own, in turn,
+// against one server.
+//
+//	go run . [-rounds 5] [-dir /dev/shm] [-only clone]
+//	go run -tags libgit2 .    # needs pkg-config libgit2
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
-
-	peer "github.com/fluxcd/pkg/git"
-	peergogit "github.com/fluxcd/pkg/git/gogit"
-	"github.com/fluxcd/pkg/git/repository"
-
-	"github.com/gitops-kit/sdk/git"
+	"text/tabwriter"
 )
 
+// sample is what a child process reports.
+type sample struct {
+	Seconds float64
+	CPU     float64 // user and system time
+	PeakMiB float64
+}
+
+// repo describes a repository to generate.
+type repo struct {
+	name                       string
+	files, size, refs, history int
+}
+
+// row is one operation.
+type row struct {
+	name, job string
+	server    string // replay, http or ssh
+	repo      repo
+	target    float64 // of the peer's time
+	variants  []string
+}
+
+func rows() []row {
+	small := repo{"small", 10_000, 1_500, 0, 1}
+	large := repo{"large", 2_000, 47_000, 0, 1}
+	refs := repo{"refs", 10, 100, 20_000, 1}
+	history := repo{"history", 1_000, 1_500, 0, 300}
+	long := repo{"long", 4_000, 1_500, 0, 3_000}
+	all := []string{"ours", "peer", "git", "git2go"}
+	two := []string{"ours", "peer", "git"}
+	return []row{
+		{"checkout, 10,000 files", "checkout", "replay", small, 0.09, all},
+		{"checkout, 94 MB pack", "checkout", "replay", large, 0.25, all},
+		{"checkout, 10,000 files, real HTTP", "checkout", "http", small, 0.25, two},
+		{"checkout, 10,000 files, real SSH", "checkout", "ssh", small, 0.25, two},
+		{"commit to artifact, 10,000 files", "artifact", "replay", small, 0.08, two},
+		{"no-op, 20,000 refs, HTTP, in one process", "list", "replay", refs, 0.12, two},
+		{"no-op, 20,000 refs, real HTTP, in one process", "list", "http", refs, 0.12, two},
+		{"no-op, 20,000 refs, real SSH, in one process", "list", "ssh", refs, 0.25, two},
+		{"full clone, 300 commits", "clone", "replay", history, 0.25, all},
+		{"full clone, 3,000 commits", "clone", "replay", long, 0.25, all},
+	}
+}
+
 func main() {
-	child := flag.String("child", "", "variant and case to run in this process")
+	child := flag.String("child", "", "internal: variant to run")
 	rounds := flag.Int("rounds", 5, "measurements of each variant")
 	dir := flag.String("dir", "/dev/shm", "where repositories and worktrees go")
-	replay := flag.Bool("replay", true, "replay the server's answers; false: ask git http-backend each time")
+	only := flag.String("only", "", "run only rows whose name contains this")
 	flag.Parse()
+	var err error
 	if *child != "" {
-		if err := runChild(*child, flag.Arg(0), flag.Arg(1)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+		err = runChild(*child, flag.Arg(0), flag.Arg(1), flag.Arg(2))
+	} else {
+		err = runAll(*dir, *rounds, *only)
 	}
-	if err := runAll(*dir, *rounds, *replay); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// runChild does one piece of work and prints the peak memory of this process.
-func runChild(what, url, dir string) error {
-	ctx := context.Background()
-	variant, job, _ := strings.Cut(what, ":")
-	var err error
-	switch variant + ":" + job {
-	case "ours:checkout":
-		err = ours(ctx, url, func(c *git.Client, r *git.Resolved) error {
-			_, err := c.Checkout(ctx, r, dir, git.CheckoutOptions{})
-			return err
-		})
-	case "ours:list":
-		err = ours(ctx, url, func(*git.Client, *git.Resolved) error { return nil })
-	case "ours:clone":
-		var c *git.Client
-		if c, err = git.New(url, git.Options{TempDir: filepath.Dir(dir)}); err == nil {
-			_, err = c.Clone(ctx, git.Reference{Branch: "main"}, dir, git.CloneOptions{Depth: -1})
-		}
-	case "peer:checkout":
-		err = theirs(ctx, url, dir, repository.CloneConfig{ShallowClone: true, CheckoutStrategy: repository.CheckoutStrategy{Branch: "main"}})
-	case "peer:clone":
-		err = theirs(ctx, url, dir, repository.CloneConfig{CheckoutStrategy: repository.CheckoutStrategy{Branch: "main"}})
-	case "peer:list":
-		err = theirs(ctx, url, dir, repository.CloneConfig{ShallowClone: true, CheckoutStrategy: repository.CheckoutStrategy{Branch: "main"}, LastObservedCommit: os.Getenv("BENCH_LAST")})
-	default:
-		err = fmt.Errorf("no such job %q", what)
-	}
-	if err != nil {
-		return err
-	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(status)) {
-		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			fmt.Println(strings.Fields(v)[0])
-		}
-	}
-	return nil
-}
-
-func ours(ctx context.Context, url string, f func(*git.Client, *git.Resolved) error) error {
-	c, err := git.New(url, git.Options{TempDir: os.Getenv("BENCH_TMP")})
-	if err != nil {
-		return err
-	}
-	r, err := c.Resolve(ctx, git.Reference{Branch: "main"}, git.ResolveOptions{})
-	if err != nil {
-		return err
-	}
-	return f(c, r)
-}
-
-func theirs(ctx context.Context, url, dir string, cfg repository.CloneConfig) error {
-	c, err := peergogit.NewClient(dir, &peer.AuthOptions{Transport: peer.HTTP}, peergogit.WithDiskStorage())
-	if err != nil {
-		return err
-	}
-	_, err = c.Clone(ctx, url, cfg)
-	return err
-}
-
-// sample is one measurement.
-type sample struct {
-	took time.Duration
-	peak int64 // KiB
-}
-
-func measure(variant, job, url, tmp, last string) (sample, error) {
-	work, err := os.MkdirTemp(tmp, "work-*")
-	if err != nil {
-		return sample{}, err
-	}
-	defer func() { _ = os.RemoveAll(work) }()
-	dir := filepath.Join(work, "out")
-	var cmd *exec.Cmd
-	if variant == "git" {
-		cmd = map[string]*exec.Cmd{
-			"checkout": exec.Command("git", "clone", "-q", "--depth", "1", "--branch", "main", url, dir),
-			"clone":    exec.Command("git", "clone", "-q", "--single-branch", "--branch", "main", url, dir),
-			"list":     exec.Command("git", "ls-remote", "-q", url, "refs/heads/main"),
-		}[job]
-	} else {
-		if variant == "peer" {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				return sample{}, err
-			}
-		}
-		cmd = exec.Command(os.Args[0], "-child", variant+":"+job, url, dir)
-	}
-	cmd.Env = append(os.Environ(), "BENCH_TMP="+work, "TMPDIR="+work, "BENCH_LAST="+last, "GIT_CONFIG_GLOBAL=/dev/null")
-	cmd.Stderr = os.Stderr
-	start := time.Now()
-	out, err := cmd.Output()
-	s := sample{took: time.Since(start)}
-	if err != nil {
-		return s, fmt.Errorf("%s %s: %w", variant, job, err)
-	}
-	if variant == "git" {
-		s.peak = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
-	} else if s.peak, err = strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64); err != nil {
-		return s, err
-	}
-	return s, nil
-}
-
-func runAll(root string, rounds int, replay bool) error {
+func runAll(root string, rounds int, only string) error {
 	tmp, err := os.MkdirTemp(root, "bench-git-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	srv := httptest.NewServer(newServer(tmp, replay))
-	defer srv.Close()
-	for _, c := range []struct {
-		name, job  string
-		files      int
-		size, refs int
-		history    int
-	}{
-		{"10,000 files", "checkout", 10_000, 1_500, 0, 1},
-		{"94 MB pack", "checkout", 2_000, 47_000, 0, 1},
-		{"no-op, 20,000 refs", "list", 10, 100, 20_000, 1},
-		{"full clone, 300 commits", "clone", 1_000, 1_500, 0, 300},
-	} {
-		name := strings.Map(func(r rune) rune {
-			if r == ' ' || r == ',' {
-				return '-'
-			}
-			return r
-		}, c.name)
-		last, err := generate(filepath.Join(tmp, name+".git"), c.files, c.size, c.refs, c.history)
+	srv, err := startServers(tmp)
+	if err != nil {
+		return err
+	}
+	defer srv.close()
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(out, "row\tvariant\tms\tCPU ms\tpeak MiB\tours/this\tCPU\ttarget\t")
+	for _, r := range rows() {
+		if !strings.Contains(r.name, only) {
+			continue
+		}
+		tip, err := r.repo.generate(tmp)
 		if err != nil {
 			return err
 		}
-		if err := compare(c.name, c.job, srv.URL+"/"+name+".git", tmp, "main@sha1:"+last, rounds); err != nil {
+		if err := compare(out, r, srv.url(r), tmp, "main@sha1:"+tip, rounds); err != nil {
 			return err
 		}
+		_ = out.Flush()
 	}
 	return nil
 }
 
 // compare runs the variants in turn and prints medians and ratios.
-func compare(name, job, url, tmp, last string, rounds int) error {
-	variants := []string{"ours", "peer", "git"}
+func compare(out *tabwriter.Writer, r row, url, tmp, known string, rounds int) error {
 	got := map[string][]sample{}
+	var variants []string
+	for _, v := range r.variants {
+		if v != "git2go" || haveGit2go {
+			variants = append(variants, v)
+		}
+	}
 	for round := range rounds + 1 {
 		for _, v := range variants {
-			s, err := measure(v, job, url, tmp, last)
+			s, err := measure(v, r.job, url, tmp, known)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %s: %w", r.name, v, err)
 			}
 			if round > 0 { // the first fills the server's memory
 				got[v] = append(got[v], s)
 			}
 		}
 	}
-	mid := map[string]sample{}
-	for v, s := range got {
-		slices.SortFunc(s, func(a, b sample) int { return int(a.took - b.took) })
-		m := s[len(s)/2]
-		slices.SortFunc(s, func(a, b sample) int { return int(a.peak - b.peak) })
-		m.peak = s[len(s)/2].peak
-		mid[v] = m
-	}
-	fmt.Printf("%s (%s)\n", name, job)
+	ours := median(got["ours"])
 	for _, v := range variants {
-		fmt.Printf("  %-5s %8.1f ms %7.1f MB   time / peer %.3f  time / git %.3f\n", v, float64(mid[v].took)/1e6, float64(mid[v].peak)/1024,
-			float64(mid[v].took)/float64(mid["peer"].took), float64(mid[v].took)/float64(mid["git"].took))
+		m := median(got[v])
+		target := ""
+		if v == "peer" {
+			target = fmt.Sprintf("%.2f", r.target)
+		}
+		fmt.Fprintf(out, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.3f\t%.3f\t%s\t\n", r.name, v, m.Seconds*1e3, m.CPU*1e3, m.PeakMiB, ours.Seconds/m.Seconds, ours.CPU/m.CPU, target)
 	}
 	return nil
 }
 
-// generate makes a bare repository.
-func generate(dir string, files, size, refs, history int) (string, error) {
-	var in bytes.Buffer
-	rng := rand.New(rand.NewPCG(1, 2))
-	content := func() []byte {
-		b := make([]byte, 0, size)
-		for len(b) < size {
-			b = fmt.Appendf(b, "key%d: %x\n", rng.IntN(100), rng.Uint64())
+func median(s []sample) sample {
+	mid := func(of func(sample) float64) float64 {
+		var v []float64
+		for _, x := range s {
+			v = append(v, of(x))
 		}
-		return b[:size]
+		slices.Sort(v)
+		return v[len(v)/2]
 	}
-	for n := range history {
-		fmt.Fprintf(&in, "commit refs/heads/main\ncommitter A <a@example.com> %d +0000\ndata 1\nx\n", 1700000000+n)
-		for i := range files {
-			if n > 0 && i%100 != n%100 {
-				continue
-			}
-			b := content()
-			fmt.Fprintf(&in, "M 100644 inline dir%d/sub%d/file%d.yaml\ndata %d\n%s\n", i%50, i%7, i, len(b), b)
-		}
+	return sample{
+		Seconds: mid(func(s sample) float64 { return s.Seconds }),
+		CPU:     mid(func(s sample) float64 { return s.CPU }),
+		PeakMiB: mid(func(s sample) float64 { return s.PeakMiB }),
 	}
-	for i := range refs {
-		fmt.Fprintf(&in, "reset refs/heads/branch-%d\nfrom refs/heads/main\n\n", i)
-	}
-	for _, args := range [][]string{{"init", "-q", "--bare", "-b", "main", dir}, {"-C", dir, "fast-import", "--quiet"}, {"-C", dir, "repack", "-q", "-a", "-d", "-f"}, {"-C", dir, "pack-refs", "--all"}} {
-		cmd := exec.Command("git", args...)
-		if args[len(args)-2] == "fast-import" {
-			cmd.Stdin = &in
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("git %v: %w: %s", args, err, out)
-		}
-	}
-	out, err := exec.Command("git", "-C", dir, "rev-parse", "main").Output()
-	return strings.TrimSpace(string(out)), err
 }
 
-// server answers as git http-backend does, from memory where it was asked before.
-type server struct {
-	backend http.Handler
-	replay  bool
-	mu      sync.Mutex
-	seen    map[[32]byte]*httptest.ResponseRecorder
-}
-
-func newServer(root string, replay bool) http.Handler {
-	out, err := exec.Command("git", "--exec-path").Output()
+// measure runs one variant in a process of its own, which says what it took.
+// The time to start the process of a library is not counted; that of the git
+// program is, for nobody can have it without.
+func measure(variant, job, url, tmp, known string) (s sample, err error) {
+	work, err := os.MkdirTemp(tmp, "work-*")
 	if err != nil {
-		return http.NotFoundHandler()
+		return s, err
 	}
-	return &server{replay: replay, seen: map[[32]byte]*httptest.ResponseRecorder{}, backend: &cgi.Handler{
-		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH"},
-	}}
-}
-
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.replay {
-		s.backend.ServeHTTP(w, r)
-		return
-	}
-	body, err := io.ReadAll(r.Body)
+	defer func() { _ = os.RemoveAll(work) }()
+	cmd := exec.Command(os.Args[0], "-child", variant+":"+job, url, filepath.Join(work, "out"), known)
+	cmd.Env = append(os.Environ(), "TMPDIR="+work, "BENCH_KEYS="+tmp, "GIT_CONFIG_GLOBAL=/dev/null")
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return s, err
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s %s", r.Method, r.URL, r.Header.Get("Git-Protocol"), r.Header.Get("Content-Encoding"), body))
-	s.mu.Lock()
-	rec := s.seen[key]
-	if rec == nil {
-		rec = httptest.NewRecorder()
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		r.ContentLength = int64(len(body))
-		s.backend.ServeHTTP(rec, r)
-		s.seen[key] = rec
-	}
-	s.mu.Unlock()
-	for k, v := range rec.Header() {
-		w.Header()[k] = v
-	}
-	w.WriteHeader(rec.Code)
-	_, _ = w.Write(rec.Body.Bytes())
+	return s, json.Unmarshal(text, &s)
 }
