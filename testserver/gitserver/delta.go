@@ -175,9 +175,12 @@ func appendInsert(out, lit []byte) []byte {
 	return out
 }
 
+// maxCopy is the most bytes one instruction copies.
+const maxCopy = 0xffffff
+
 func appendCopy(out []byte, at, n int) []byte {
 	for n > 0 {
-		k := min(n, 0xffffff)
+		k := min(n, maxCopy)
 		op := byte(0x80)
 		var args bytes.Buffer
 		for i := range 4 {

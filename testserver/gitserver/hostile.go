@@ -212,9 +212,14 @@ func DeltaCopy(at, n int) []byte { return appendCopy(nil, at, n) }
 // DeltaInsert inserts bytes.
 func DeltaInsert(b []byte) []byte { return appendInsert(nil, b) }
 
+// maxBomb is the size at which a delta bomb stops growing: copy instructions
+// hold less than 16 MiB each, so that more would take a large pack.
+const maxBomb = 1 << 40
+
 // DeltaBomb returns a small pack that holds the commit, which must be in the
-// repository, and a blob that expands to 4 KiB × 16^levels by copies of copies.
-// No tree of the commit needs to be right: an honest reader gives up before.
+// repository, and a blob that expands to 4 KiB × 16^levels by copies of copies,
+// at most to 1 TiB a level. No tree of the commit needs to be right: an honest
+// reader gives up before.
 func (r *Repo) DeltaBomb(commit Hash, levels int) []byte {
 	return BuildPack(r.format, func(b *PackBuilder) {
 		if t, data, err := r.store.get(commit); err == nil {
@@ -228,14 +233,19 @@ func (r *Repo) DeltaBomb(commit Hash, levels int) []byte {
 		size := 4096
 		at := b.Object(BlobObject, make([]byte, size))
 		for range levels {
-			var ops [][]byte
-			for range 16 {
-				ops = append(ops, DeltaCopy(0, size))
-			}
-			at = b.OfsDelta(at, Delta(uint64(size), uint64(size)*16, ops...))
-			size *= 16
+			grown := min(size*16, maxBomb)
+			at = b.OfsDelta(at, Delta(uint64(size), uint64(grown), multiply(size, grown)))
+			size = grown
 		}
 	})
+}
+
+// multiply copies the beginning of a base of a size until the result is as
+// large as wanted.
+func multiply(size, want int) []byte {
+	whole := DeltaCopy(0, min(size, maxCopy))
+	n := min(size, maxCopy)
+	return append(bytes.Repeat(whole, want/n), DeltaCopy(0, want%n)...)
 }
 
 // DeltaChain returns a pack with a commit of one file that is the end of a

@@ -130,6 +130,7 @@ func TestDeltaBomb(t *testing.T) {
 	commit := r.Commit("main", gitserver.Files{"f": "x"}, gitserver.CommitOptions{})
 	pack := r.DeltaBomb(commit, 6)
 	g.Expect(len(pack)).To(BeNumerically("<", 8<<10))
+	g.Expect(len(r.DeltaBomb(commit, 12))).To(BeNumerically("<", 16<<10), "it stops growing before it gets large itself")
 	small := r.DeltaBomb(commit, 2)
 	ids, err := gitserver.ParsePack(gitserver.SHA1, small)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gitops-kit/sdk/testserver/internal/pstate"
 )
 
 // Defaults of [Options], and limits.
@@ -27,8 +29,6 @@ const (
 	// MaxOutput is how much of the output is kept.
 	MaxOutput = 1 << 20
 	probeEach = 20 * time.Millisecond
-	// pauseWait bounds the wait for a program to stop.
-	pauseWait = time.Second
 )
 
 // Options of a program. The zero value runs it in the working directory with
@@ -249,15 +249,14 @@ func (p *Process) Pause() error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(pauseWait); time.Now().Before(deadline); {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-		if err != nil || bytes.Contains(b, []byte(") T ")) {
-			return nil
+	return pstate.AwaitStop(func() []int {
+		select {
+		case <-p.done:
+			return nil // it has ended, which is no error, as with Signal
+		default:
+			return pstate.Self(p.PID())()
 		}
-		timer := time.NewTimer(time.Millisecond)
-		<-timer.C
-	}
-	return nil
+	})
 }
 
 // Resume lets a paused group go on (SIGCONT).
