@@ -131,6 +131,10 @@ type snapshot struct {
 	lfs   *lfsFiles
 
 	mirror mirrorMode
+
+	// wrote is told the state of each regular file written, by several
+	// goroutines. Nil: nobody is.
+	wrote func(path string, info fs.FileInfo)
 }
 
 // mirrorMode says whether a snapshot may use the mirror.
@@ -405,7 +409,7 @@ func inPlace(dir string, fill func(work string) error) (err error) {
 // write writes the files below an empty root, then those of the submodules.
 func (s *snapshot) write(ctx context.Context, root *os.Root, o CheckoutOptions) error {
 	start := time.Now()
-	w := &worktree.Writer{Source: source{s.db.reader()}, Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks}
+	w := &worktree.Writer{Source: source{s.db.reader()}, Open: s.blobs, Limits: s.c.opts.Limits.tree(), Links: o.Symlinks, Wrote: s.wrote}
 	if s.lfs != nil {
 		w.Replace = s.lfs.replace
 	}

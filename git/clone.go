@@ -7,11 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
@@ -105,7 +106,7 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	if err != nil {
 		return err
 	}
-	_, err = st.AddPack(ctx, io.NewSectionReader(s.from.pack.File(), 0, s.from.pack.Size()), driver.PackOptions{Size: s.from.pack.Size()})
+	_, err = st.AddPack(ctx, s.from.pack.Stream(), driver.PackOptions{Size: s.from.pack.Size()})
 	if err = errors.Join(err, st.Close()); err != nil {
 		return fmt.Errorf("driver %s: %w", r.driver.Name(), err)
 	}
@@ -113,7 +114,15 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	if err != nil {
 		return err
 	}
-	r.root = root
+	r.root, r.files = root, make(map[string]fileState, s.totals.Files+s.totals.Links)
+	var mu sync.Mutex
+	s.wrote = func(path string, info fs.FileInfo) {
+		var f fileState
+		f.note(info)
+		mu.Lock()
+		r.files[path] = f
+		mu.Unlock()
+	}
 	err = s.write(ctx, root, o)
 	if err == nil {
 		err = r.indexTree(source{s.db.reader()})
@@ -170,9 +179,9 @@ func (r *Repository) open(ctx context.Context, dir string) error {
 	return nil
 }
 
-// indexTree remembers every file of the tree with its state on disk.
+// indexTree completes the state of every file of the tree. That of files was
+// taken when they were written; what else there is is looked at here.
 func (r *Repository) indexTree(src worktree.Source) error {
-	r.files = map[string]fileState{}
 	w, err := worktree.NewWalker(src, r.tree, nil, r.c.opts.Limits.tree())
 	if err != nil {
 		return err
@@ -191,12 +200,16 @@ func (r *Repository) indexTree(src worktree.Source) error {
 			continue
 		}
 		// What is not there was left out: by the sparse set, or a refused link.
-		s := fileState{id: step.Entry.Hash, mode: step.Entry.Mode, absent: true}
-		if info, err := r.root.Lstat(step.Path()); err == nil {
-			s.note(info)
-			s.absent = false
+		path := step.Path()
+		s, written := r.files[path]
+		if !written {
+			info, err := r.root.Lstat(path)
+			if s.absent = err != nil; err == nil {
+				s.note(info)
+			}
 		}
-		r.files[step.Path()] = s
+		s.id, s.mode = step.Entry.Hash, step.Entry.Mode
+		r.files[path] = s
 	}
 }
 

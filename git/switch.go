@@ -87,7 +87,7 @@ func (r *Repository) fetchBranch(ctx context.Context, branch string) (Hash, erro
 				}
 			}
 		}
-		_, err := r.store.AddPack(ctx, io.NewSectionReader(s.from.pack.File(), 0, s.from.pack.Size()), driver.PackOptions{Size: s.from.pack.Size()})
+		_, err := r.store.AddPack(ctx, s.from.pack.Stream(), driver.PackOptions{Size: s.from.pack.Size()})
 		res.Commit = s.commit.Hash
 		return err
 	})

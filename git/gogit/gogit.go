@@ -135,16 +135,11 @@ func (s *store) Get(ctx context.Context, id driver.Hash) (driver.Type, []byte, e
 }
 
 // AddPack implements driver.Store. The pack is checked as a whole before
-// go-git sees it, and a thin one is completed.
+// go-git sees it, a thin one is completed, and its index comes from the same
+// pass: go-git reads packs here and does not parse them.
 func (s *store) AddPack(ctx context.Context, r io.Reader, o driver.PackOptions) (st driver.PackStats, err error) {
-	po := packfile.Options{
-		Format: driver.SHA1, Dir: filepath.Join(s.dir, "objects", "pack"),
-		Limits: packfile.Limits{Pack: -1, Inflated: -1, Object: s.limit, Objects: -1, DeltaDepth: s.depth},
-	}
-	if o.Thin {
-		po.Base = func(id driver.Hash) (driver.Type, []byte, error) { return s.Get(ctx, id) }
-	}
-	p, err := packfile.Receive(ctx, r, po)
+	dir := filepath.Join(s.dir, "objects", "pack")
+	p, err := s.receive(ctx, r, dir, o.Thin)
 	if err != nil {
 		return st, err
 	}
@@ -158,16 +153,30 @@ func (s *store) AddPack(ctx context.Context, r io.Reader, o driver.PackOptions) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w, err := s.st.PackfileWriter()
-	if err != nil {
-		return st, fmt.Errorf("pack: %w", err)
+	stem := filepath.Join(dir, "pack-"+p.Sum().String())
+	if _, err := os.Lstat(stem + ".idx"); err == nil {
+		return st, nil // the same pack again
 	}
-	_, err = io.Copy(w, io.NewSectionReader(p.File(), 0, p.Size()))
-	if err = errors.Join(err, w.Close()); err != nil {
+	if err := p.Install(dir, stem); err != nil {
 		return st, fmt.Errorf("pack: %w", err)
 	}
 	s.st.Reindex()
 	return st, nil
+}
+
+// receive returns a verified pack in a file of its own in dir.
+func (s *store) receive(ctx context.Context, r io.Reader, dir string, thin bool) (*packfile.Pack, error) {
+	po := packfile.Options{
+		Format: driver.SHA1, Dir: dir, Named: true,
+		Limits: packfile.Limits{Pack: -1, Inflated: -1, Object: s.limit, Objects: -1, DeltaDepth: s.depth},
+	}
+	if p, ok := packfile.Unpack(r, driver.SHA1, po.Limits); ok && ctx.Err() == nil {
+		return p.Copy(dir)
+	}
+	if thin {
+		po.Base = func(id driver.Hash) (driver.Type, []byte, error) { return s.Get(ctx, id) }
+	}
+	return packfile.Receive(ctx, r, po)
 }
 
 // Put implements driver.Store.

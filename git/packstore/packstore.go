@@ -269,7 +269,12 @@ func (s *store) Receive(ctx context.Context, r io.Reader, lim packfile.Limits, t
 	if thin {
 		po.Base = func(id driver.Hash) (driver.Type, []byte, error) { return s.Get(ctx, id) }
 	}
-	p, err := packfile.Receive(ctx, r, po)
+	var p *packfile.Pack
+	if known, ok := packfile.Unpack(r, s.format, lim); ok && ctx.Err() == nil {
+		p, err = known.Copy(s.packDir())
+	} else {
+		p, err = packfile.Receive(ctx, r, po)
+	}
 	if err != nil {
 		return st, err
 	}

@@ -51,6 +51,9 @@ type Writer struct {
 	// Replace is asked for each file: a not-nil function writes the content
 	// instead of the blob. Nil: blobs only.
 	Replace func(path string) func(w io.Writer) error
+	// Wrote is told the state of each regular file written, by several
+	// goroutines. Nil: nobody is.
+	Wrote func(path string, info fs.FileInfo)
 }
 
 // Report tells what Write did.
@@ -70,12 +73,27 @@ const batchSize = 48
 
 // handle is a directory that closes when its last user is done.
 type handle struct {
-	root *os.Root
-	refs atomic.Int32
+	root  *os.Root
+	place place // for files; opened with the first of them
+	ready bool
+	refs  atomic.Int32
+}
+
+// forFiles makes files possible. Only the walk calls it, before the first of
+// them is handed out.
+func (h *handle) forFiles() (err error) {
+	if !h.ready {
+		h.place, err = openPlace(h.root)
+		h.ready = err == nil
+	}
+	return err
 }
 
 func (h *handle) release() {
 	if h.refs.Add(-1) == 0 {
+		if h.ready {
+			h.place.close()
+		}
 		_ = h.root.Close()
 	}
 }
@@ -235,6 +253,9 @@ func (s *writing) flush(d *dirState) error {
 	if len(d.items) == 0 {
 		return nil
 	}
+	if err := d.handle.forFiles(); err != nil {
+		return fmt.Errorf("open directory %q: %w", redact.Text(d.path, 256), err)
+	}
 	d.handle.refs.Add(1)
 	select {
 	case s.jobs <- batch{dir: d.handle, path: d.path, items: d.items}:
@@ -253,7 +274,7 @@ func (s *writing) work() {
 			if s.ctx.Err() != nil {
 				break
 			}
-			if err := s.write(blobs, b.dir.root, b.path, b.items[i]); err != nil {
+			if err := s.write(blobs, b.dir, b.path, b.items[i]); err != nil {
 				s.cancel(err)
 			}
 		}
@@ -261,13 +282,13 @@ func (s *writing) work() {
 	}
 }
 
-func (s *writing) write(blobs Blobs, dir *os.Root, path string, e object.Entry) error {
+func (s *writing) write(blobs Blobs, dir *handle, path string, e object.Entry) error {
 	name := string(e.Name)
 	perm := fs.FileMode(0o644)
 	if e.Mode == object.ModeExec {
 		perm = 0o755
 	}
-	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, perm)
+	f, err := dir.place.create(name, perm)
 	if err != nil {
 		return collision(path+name, err)
 	}
@@ -281,7 +302,13 @@ func (s *writing) write(blobs Blobs, dir *os.Root, path string, e object.Entry) 
 	} else {
 		err = blobs.WriteBlob(e.Hash, c)
 	}
-	if cerr := f.Close(); err == nil {
+	if err == nil && s.Wrote != nil {
+		var info fs.FileInfo
+		if info, err = dir.root.Lstat(name); err == nil {
+			s.Wrote(path+name, info)
+		}
+	}
+	if cerr := f.close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
