@@ -163,8 +163,17 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, t target, o O
 	s.contentHeaders(w, o, "application/octet-stream", t.ref)
 	if o.NoRange {
 		r.Header.Del("Range")
+		w = unranged{w}
 	}
 	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// unranged does not offer ranges.
+type unranged struct{ http.ResponseWriter }
+
+func (u unranged) WriteHeader(status int) {
+	u.Header().Del("Accept-Ranges")
+	u.ResponseWriter.WriteHeader(status)
 }
 
 func (s *Server) contentHeaders(w http.ResponseWriter, o Options, mediaType, digest string) {
