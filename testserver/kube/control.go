@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+
+	"github.com/gitops-kit/sdk/testserver/internal/pstate"
 )
 
 // Errors of methods that change the life of a control plane.
@@ -56,8 +58,17 @@ func (c *Cluster) Restart() error {
 }
 
 // Pause stops the API server's process as it is: connections stay open, nothing
-// answers. It needs [Flags.Split].
-func (c *Cluster) Pause() error { return c.command("pause kube-apiserver") }
+// answers. It returns when the process has stopped, where the system tells. It
+// needs [Flags.Split].
+func (c *Cluster) Pause() error {
+	if err := c.command("pause kube-apiserver"); err != nil {
+		return err
+	}
+	c.s.mu.Lock()
+	pid := c.s.p.cmd.Process.Pid
+	c.s.mu.Unlock()
+	return c.told(pstate.AwaitStop(pstate.Children(pid)))
+}
 
 // Resume lets a paused API server go on.
 func (c *Cluster) Resume() error { return c.command("resume kube-apiserver") }

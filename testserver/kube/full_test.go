@@ -4,7 +4,6 @@
 package kube_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -50,7 +49,7 @@ func deployment(replicas int32, annotations map[string]string) *appsv1.Deploymen
 
 func full(t *testing.T) (*kube.Cluster, kubernetes.Interface, string) {
 	t.Helper()
-	c := kube.Start(t, kube.Options{Components: kube.Full})
+	c := shared(t)
 	return c, clientOf(t, c.Config()), c.Namespace(t)
 }
 
@@ -216,7 +215,7 @@ func TestFailedRolloutMissesItsDeadline(t *testing.T) {
 func TestNamespaceDeletion(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{Components: kube.Full})
+	c := shared(t)
 	client := clientOf(t, c.Config())
 	ctx := t.Context()
 	ns := c.Name(t, "gone")
@@ -262,6 +261,7 @@ func TestCustomResources(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	const group = "gc.example.test"
+	shared(t)
 	c := kube.Start(t, kube.Options{Components: kube.Full, CRDObjects: []runtime.Object{widget(group)}})
 	ctx := t.Context()
 	ns := c.Namespace(t)
@@ -328,30 +328,4 @@ func TestAPIServerIsReal(t *testing.T) {
 		_, err := client.CoreV1().ConfigMaps(ns).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
 		return err
 	}).WithTimeout(soon).Should(Succeed())
-}
-
-// aggregated registers an API whose backend does not exist.
-func aggregated(ctx context.Context, dyn dynamic.Interface, group string) error {
-	_, err := dyn.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}).Create(ctx,
-		&unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": "v1." + group},
-			"spec": map[string]any{
-				"group": group, "version": "v1", "groupPriorityMinimum": int64(10), "versionPriority": int64(10),
-				"insecureSkipTLSVerify": true, "service": map[string]any{"namespace": "default", "name": "nowhere"},
-			},
-		}}, metav1.CreateOptions{})
-	return err
-}
-
-// TST-35
-func TestAggregatedAPIDown(t *testing.T) {
-	g := NewWithT(t)
-	c := kube.Private(t, kube.Options{})
-	client := clientOf(t, c.Config())
-	dyn, err := dynamic.NewForConfig(c.Config())
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(aggregated(t.Context(), dyn, "down.example.test")).To(Succeed())
-	g.Eventually(t.Context(), func() error {
-		return client.Discovery().RESTClient().Get().AbsPath("/apis/down.example.test/v1").Do(t.Context()).Error()
-	}).WithTimeout(soon).Should(Satisfy(apierrors.IsServiceUnavailable))
 }

@@ -4,6 +4,7 @@
 package kube_test
 
 import (
+	"os"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -24,10 +25,22 @@ func clientOf(t *testing.T, config *rest.Config) kubernetes.Interface {
 	return client
 }
 
+// shared is one control plane for all tests that can share one: the first to
+// ask starts it, with everything that any of them needs, and every other call
+// of Start is served by it.
+func shared(t *testing.T) *kube.Cluster {
+	t.Helper()
+	return kube.Start(t, kube.Options{Components: kube.Full, Audit: true})
+}
+
+// long says that there is time for the longer forms of tests.
+func long() bool { return os.Getenv("GITOPS_KIT_LONG") == "1" }
+
 // TST-50, TST-51
 func TestStart(t *testing.T) {
 	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{})
+	c := shared(t)
+	g.Expect(kube.Start(t, kube.Options{}).Config().Host).To(Equal(c.Config().Host), "it serves those who need less")
 	ns := c.Namespace(t)
 	client := clientOf(t, c.Config())
 	_, err := client.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, metav1.CreateOptions{})
@@ -37,7 +50,7 @@ func TestStart(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{})
+	c := shared(t)
 	ns := c.Namespace(t)
 	bob := clientOf(t, c.User(t, "bob", "team"))
 	_, err := bob.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
@@ -47,7 +60,7 @@ func TestUsers(t *testing.T) {
 	g.Eventually(func() error {
 		_, err := robot.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
 		return err
-	}).Should(Succeed())
+	}).WithTimeout(soon).Should(Succeed())
 	_, err = robot.CoreV1().Secrets(ns).List(t.Context(), metav1.ListOptions{})
 	g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
 }

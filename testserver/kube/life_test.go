@@ -17,9 +17,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/gitops-kit/sdk/testserver/fault"
@@ -46,19 +50,68 @@ func refused(g Gomega, c *kube.Cluster) {
 	g.Expect(errors.Is(err, syscall.ECONNREFUSED)).To(BeTrue(), "%v", err)
 }
 
-// TST-54
-func TestStopAndStartAPIServer(t *testing.T) {
-	g := NewWithT(t)
+// TestOfItsOwn is about a control plane that a test may do anything to; a new
+// one for each would take long.
+func TestOfItsOwn(t *testing.T) {
+	t.Parallel()
 	c := kube.Private(t, kube.Options{})
+	t.Run("NoAuditNoRecorder", func(t *testing.T) { noAuditNoRecorder(t, c) })
+	t.Run("AggregatedAPIDown", func(t *testing.T) { aggregatedAPIDown(t, c) })
+	t.Run("StopAndStartAPIServer", func(t *testing.T) { stopAndStartAPIServer(t, c) })
+	t.Run("CompactForcesGone", func(t *testing.T) { compactForcesGone(t, c) })
+}
+
+// TST-53
+func noAuditNoRecorder(t *testing.T, c *kube.Cluster) {
+	f := &fatal{TB: t}
+	NewWithT(t).Expect(func() { c.Requests(f, kube.Filter{}) }).To(PanicWith(f))
+}
+
+//nolint:gochecknoglobals // a constant
+var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
+
+// aggregated registers an API whose backend does not exist.
+func aggregated(ctx context.Context, dyn dynamic.Interface, group string) error {
+	_, err := dyn.Resource(apiServices).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": "v1." + group},
+		"spec": map[string]any{
+			"group": group, "version": "v1", "groupPriorityMinimum": int64(10), "versionPriority": int64(10),
+			"insecureSkipTLSVerify": true, "service": map[string]any{"namespace": "default", "name": "nowhere"},
+		},
+	}}, metav1.CreateOptions{})
+	return err
+}
+
+// TST-35
+func aggregatedAPIDown(t *testing.T, c *kube.Cluster) {
+	g := NewWithT(t)
+	client := clientOf(t, c.Config())
+	dyn, err := dynamic.NewForConfig(c.Config())
+	g.Expect(err).NotTo(HaveOccurred())
+	const group = "down.example.test"
+	g.Expect(aggregated(t.Context(), dyn, group)).To(Succeed())
+	g.Eventually(t.Context(), func() error {
+		return client.Discovery().RESTClient().Get().AbsPath("/apis/" + group + "/v1").Do(t.Context()).Error()
+	}).WithTimeout(soon).Should(Satisfy(apierrors.IsServiceUnavailable))
+	g.Expect(dyn.Resource(apiServices).Delete(t.Context(), "v1."+group, metav1.DeleteOptions{})).To(Succeed())
+}
+
+// TST-54
+func stopAndStartAPIServer(t *testing.T, c *kube.Cluster) {
+	g := NewWithT(t)
 	client := clientOf(t, c.Config())
 	g.Expect(createConfigMap(t.Context(), client, "before")).To(Succeed())
 	watch, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	address := c.Config().Host
 
-	for i := range 5 { // more than are restarted in the process
+	rounds := 3 // as many as it takes until it is a process of its own
+	if long() {
+		rounds = 6
+	}
+	for i := range rounds {
 		g.Expect(c.StopAPIServer()).To(Succeed())
-		g.Eventually(watch.ResultChan()).Should(BeClosed(), "a stopped server ends its watches")
+		g.Eventually(watch.ResultChan()).WithTimeout(soon).Should(BeClosed(), "a stopped server ends its watches")
 		refused(g, c)
 		g.Expect(c.StartAPIServer()).To(Succeed())
 		g.Expect(c.Config().Host).To(Equal(address))
@@ -67,15 +120,14 @@ func TestStopAndStartAPIServer(t *testing.T) {
 		g.Expect(createConfigMap(t.Context(), client, "after"+string(rune('a'+i)))).To(Succeed())
 		watch, err = client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: live.ResourceVersion})
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Eventually(watch.ResultChan()).Should(Receive(), "a watch resumes where it was")
+		g.Eventually(watch.ResultChan()).WithTimeout(soon).Should(Receive(), "a watch resumes where it was")
 	}
 	watch.Stop()
 }
 
 // TST-54
-func TestCompactForcesGone(t *testing.T) {
+func compactForcesGone(t *testing.T, c *kube.Cluster) {
 	g := NewWithT(t)
-	c := kube.Private(t, kube.Options{})
 	client := clientOf(t, c.Config())
 	list, err := client.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -92,29 +144,36 @@ func TestCompactForcesGone(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred(), "objects stay")
 }
 
-// TST-54
-func TestPauseKeepsConnections(t *testing.T) {
-	g := NewWithT(t)
+// TestSplit is about components that are processes.
+func TestSplit(t *testing.T) {
+	t.Parallel()
 	c := kube.Private(t, kube.Options{Flags: kube.Flags{Split: true}})
+	t.Run("PauseKeepsConnections", func(t *testing.T) { pauseKeepsConnections(t, c) })
+	t.Run("KillAndStart", func(t *testing.T) { killAndStart(t, c) })
+}
+
+// TST-54
+func pauseKeepsConnections(t *testing.T, c *kube.Cluster) {
+	g := NewWithT(t)
 	client := clientOf(t, c.Config())
 	g.Expect(createConfigMap(t.Context(), client, "one")).To(Succeed())
-	g.Expect(c.Pause()).To(Succeed())
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	err := createConfigMap(ctx, client, "two")
-	g.Expect(errors.Is(err, context.DeadlineExceeded)).To(BeTrue(), "a paused server does not answer: %v", err)
-	g.Expect(c.Resume()).To(Succeed())
-	_, err = client.CoreV1().ConfigMaps("default").Get(t.Context(), "one", metav1.GetOptions{})
+	for range 3 {
+		g.Expect(c.Pause()).To(Succeed())
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		err := createConfigMap(ctx, client, "two")
+		cancel()
+		g.Expect(errors.Is(err, context.DeadlineExceeded)).To(BeTrue(), "a paused server does not answer: %v", err)
+		g.Expect(c.Resume()).To(Succeed())
+	}
+	_, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "one", metav1.GetOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
 // TST-54, TST-38
-func TestKillAndStart(t *testing.T) {
+func killAndStart(t *testing.T, c *kube.Cluster) {
 	g := NewWithT(t)
-	c := kube.Private(t, kube.Options{Flags: kube.Flags{Split: true}})
 	client := clientOf(t, c.Config())
 	address := c.Config().Host
-	g.Expect(createConfigMap(t.Context(), client, "one")).To(Succeed())
 	g.Expect(c.Kill()).To(Succeed())
 	refused(g, c)
 	g.Expect(c.StartAPIServer()).To(Succeed())
@@ -126,6 +185,7 @@ func TestKillAndStart(t *testing.T) {
 // TST-54
 func TestSharedIsNotStopped(t *testing.T) {
 	g := NewWithT(t)
+	shared(t)
 	c := kube.Start(reporter{TB: t}, kube.Options{})
 	for _, f := range []func() error{c.StopAPIServer, c.StartAPIServer, c.Restart, c.Pause, c.Resume, c.Compact, c.Kill} {
 		g.Expect(f()).To(MatchError(ContainSubstring("kube.Private")))
@@ -142,9 +202,10 @@ func (reporter) Errorf(string, ...any) {}
 // TST-38, TST-1
 func TestRunLeavesNothing(t *testing.T) {
 	g := NewWithT(t)
-	skipWithoutProgram(t)
+	shared(t)
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
+	before := goleak.IgnoreCurrent()
 	c, err := kube.Run(t.Context(), kube.Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	file := filepath.Join(temp, "kubeconfig")
@@ -167,28 +228,17 @@ func TestRunLeavesNothing(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(left).To(BeEmpty())
 	g.Expect(errors.Is(c.StopAPIServer(), kube.ErrStopped)).To(BeTrue())
-}
-
-// TST-1
-func TestRunEndsWithContext(t *testing.T) {
-	g := NewWithT(t)
-	skipWithoutProgram(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	c, err := kube.Run(ctx, kube.Options{})
-	g.Expect(err).NotTo(HaveOccurred())
-	cancel()
-	g.Eventually(func(g Gomega) { refused(g, c) }).WithTimeout(15 * time.Second).Should(Succeed())
-	c.Stop()
+	g.Eventually(func() error { return goleak.Find(before) }).WithTimeout(soon).Should(Succeed(), "no goroutine is left")
 }
 
 // TST-53, TST-34
 func TestRequests(t *testing.T) {
 	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{Audit: true})
+	c := shared(t)
 	ns := c.Namespace(t)
 	client := clientOf(t, c.Config())
 	all := c.Requests(t, kube.Filter{UserAgent: c.UserAgent()})
-	creates := c.Requests(t, kube.Filter{Verb: "create", Resource: "configmaps", Namespace: ns})
+	creates := c.Requests(t, kube.Filter{Verb: "create", Resource: "configmaps", Namespace: ns, UserAgent: c.UserAgent()})
 	for _, name := range []string{"a", "b", "c"} {
 		_, err := client.CoreV1().ConfigMaps(ns).Create(t.Context(), configMap(name), metav1.CreateOptions{})
 		g.Expect(err).NotTo(HaveOccurred())
@@ -215,7 +265,7 @@ func TestRequests(t *testing.T) {
 
 func TestProxy(t *testing.T) {
 	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{})
+	c := shared(t)
 	ns := c.Namespace(t)
 	config, proxy := c.FaultProxy(t, fault.Plan{Match: fault.Match{Method: "POST"}, Nth: 1, Drop: true})
 	client := clientOf(t, config)
@@ -227,10 +277,4 @@ func TestProxy(t *testing.T) {
 	proxy.SetFaults(fault.Plan{Match: fault.Match{Method: "GET"}, Status: http.StatusTooManyRequests})
 	_, err = client.CoreV1().ConfigMaps(ns).Get(t.Context(), "a", metav1.GetOptions{})
 	g.Expect(apierrors.IsTooManyRequests(err)).To(BeTrue(), "%v", err)
-}
-
-// skipWithoutProgram is what Start does for itself.
-func skipWithoutProgram(t *testing.T) {
-	t.Helper()
-	kube.Start(t, kube.Options{})
 }

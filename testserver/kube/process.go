@@ -52,10 +52,15 @@ type process struct {
 }
 
 // newDataDir returns the path of a directory that does not exist yet. The
-// program makes it and removes it, also when this process is killed.
+// program makes it and removes it, also when this process is killed. The name
+// is short: so is the path of a socket, which is elsewhere if it is not, where
+// this process cannot remove it for a program that died.
 func newDataDir() string {
-	return filepath.Join(os.TempDir(), "gitops-kit-"+strings.ToLower(rand.Text()))
+	return filepath.Join(os.TempDir(), "gitops-kit-"+strings.ToLower(rand.Text()[:nameChars]))
 }
+
+// nameChars of base32 make a name that nobody else has.
+const nameChars = 13
 
 // startProcess runs the program until it is ready. Its standard input is held
 // open by this process: whichever way this one ends, that one does.

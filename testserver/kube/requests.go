@@ -28,8 +28,9 @@ type Filter struct {
 	Group, Resource string
 	// Namespace and Name of the object.
 	Namespace, Name string
-	// User is the user name, UserAgent the beginning of the user agent:
-	// [Cluster.UserAgent] for the requests of this test.
+	// User is the user name, UserAgent the first words of the user agent, such
+	// as "kubectl", or [Cluster.UserAgent] for the requests of this test and
+	// of its subtests.
 	User, UserAgent string
 	// Match, if set, decides about what the fields let through.
 	Match func(Request) bool
@@ -57,14 +58,39 @@ func (f Filter) matches(r Request) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
 	return is(f.Verb, r.Verb) && is(f.Group, r.Group) && is(f.Resource, resource) &&
 		is(f.Namespace, r.Namespace) && is(f.Name, r.Name) && is(f.User, r.User) &&
-		strings.HasPrefix(r.UserAgent, f.UserAgent) && (f.Match == nil || f.Match(r))
+		beginsWith(r.UserAgent, f.UserAgent) && (f.Match == nil || f.Match(r))
 }
+
+// beginsWith says whether the user agent begins with words: "TestA" is no
+// beginning of "TestAB", but of "TestA/one" and "TestA (linux)".
+func beginsWith(agent, words string) bool {
+	rest, ok := strings.CutPrefix(agent, words)
+	return ok && (words == "" || rest == "" || strings.ContainsAny(rest[:1], "/ (;"))
+}
+
+// needles are texts that the line of every request that f selects contains:
+// what does not is not worth being parsed.
+func (f Filter) needles() [][]byte {
+	resource, _, _ := strings.Cut(f.Resource, "/")
+	var all [][]byte
+	for _, text := range []string{f.UserAgent, f.Verb, f.Group, resource, f.Namespace, f.Name, f.User} {
+		if text != "" && strings.IndexFunc(text, escaped) < 0 {
+			all = append(all, []byte(text))
+		}
+	}
+	return all
+}
+
+// escaped says whether JSON may write r in another way.
+func escaped(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"\<>&`, r) }
 
 // Recorder holds the requests since it was made. It is safe for concurrent use.
 type Recorder struct {
 	tb     testing.TB
 	file   string
 	filter Filter
+	// needles of filter, all of which a line has to contain
+	needles [][]byte
 
 	mu     sync.Mutex
 	offset int64
@@ -80,7 +106,7 @@ func (c *Cluster) Requests(tb testing.TB, f Filter) *Recorder {
 	if c.s.dataDir == "" || !c.s.o.Audit {
 		tb.Fatal("kube: Requests needs kube.Options{Audit: true} and a control plane of ours")
 	}
-	r := &Recorder{tb: tb, file: filepath.Join(c.s.dataDir, auditFile), filter: f, open: map[string]bool{}}
+	r := &Recorder{tb: tb, file: filepath.Join(c.s.dataDir, auditFile), filter: f, needles: f.needles(), open: map[string]bool{}}
 	info, err := os.Stat(r.file)
 	if err != nil {
 		tb.Fatalf("kube: audit log: %v", err)
@@ -176,6 +202,11 @@ func (r *Recorder) read() error {
 func (r *Recorder) add(line []byte) error {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return nil
+	}
+	for _, needle := range r.needles {
+		if !bytes.Contains(line, needle) {
+			return nil
+		}
 	}
 	var e auditEvent
 	if err := json.Unmarshal(line, &e); err != nil {

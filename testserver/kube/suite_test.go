@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -27,29 +28,6 @@ func assets(t *testing.T) string {
 	out, code := program(t, "assets", dir)
 	NewWithT(t).Expect(code).To(BeZero(), out)
 	return dir
-}
-
-// TST-30, TST-31, TST-55
-func TestEnvtestSuite(t *testing.T) {
-	g := NewWithT(t)
-	links := assets(t)
-	dir := t.TempDir()
-	for _, name := range []string{"go.mod", "go.sum", "suite_test.go"} {
-		b, err := os.ReadFile(filepath.Join("testdata", "envtest", name+".txt"))
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(os.WriteFile(filepath.Join(dir, name), b, 0o600)).To(Succeed())
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-v", "./...")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+links, "GOWORK=off", "GOFLAGS=-mod=readonly")
-	out, err := cmd.CombinedOutput()
-	if err != nil && strings.Contains(string(out), "no required module provides") || strings.Contains(string(out), "dial tcp: lookup") {
-		if os.Getenv("CI") != "true" {
-			t.Skipf("the suite's modules cannot be had: %s", out)
-		}
-	}
-	g.Expect(err).NotTo(HaveOccurred(), string(out))
-	t.Log(string(out))
 }
 
 // TST-30
@@ -78,7 +56,7 @@ func TestApplets(t *testing.T) {
 	g.Expect(code).To(BeZero())
 	g.Expect(out).To(MatchRegexp(`^Kubernetes v1\.37\.2\netcd v3\.7\.0\nGo go1\.`))
 
-	c := kube.Start(t, kube.Options{Components: kube.Full})
+	c := shared(t)
 	ns := c.Namespace(t)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(os.WriteFile(file, c.Kubeconfig(), 0o600)).To(Succeed())
@@ -100,25 +78,38 @@ func TestApplets(t *testing.T) {
 
 // TST-52
 func TestHundredInParallel(t *testing.T) {
-	for i := range 100 {
-		t.Run(fmt.Sprintf("test %d", i), func(t *testing.T) {
-			t.Parallel()
-			g := NewWithT(t)
-			c := kube.Start(t, kube.Options{CRDObjects: []runtime.Object{widget("many.example.test")}})
-			client := clientOf(t, c.Config())
-			ns := c.Namespace(t)
-			for _, name := range []string{"a", "b"} {
-				_, err := client.CoreV1().ConfigMaps(ns).Create(t.Context(), configMap(name), metav1.CreateOptions{})
-				g.Expect(err).NotTo(HaveOccurred())
-			}
-			wide := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name(t, "wide")}}
-			_, err := client.CoreV1().Namespaces().Create(t.Context(), wide, metav1.CreateOptions{})
-			g.Expect(err).NotTo(HaveOccurred())
-			list, err := client.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(list.Items).To(HaveLen(2), "nobody else writes here")
-		})
+	shared(t)
+	rounds := 1
+	if long() {
+		rounds = 20
 	}
+	for range rounds {
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() { t.Run(fmt.Sprintf("test %d", i), oneOfMany) }) // t.Parallel would run as many as there are processors
+		}
+		all.Wait()
+	}
+}
+
+// oneOfMany is a test that has to itself what it makes.
+func oneOfMany(t *testing.T) {
+	g := NewWithT(t)
+	c := kube.Start(t, kube.Options{CRDObjects: []runtime.Object{widget("many.example.test")}})
+	client := clientOf(t, c.Config())
+	ns := c.Namespace(t)
+	for _, name := range []string{"a", "b"} {
+		_, err := client.CoreV1().ConfigMaps(ns).Create(t.Context(), configMap(name), metav1.CreateOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	wide := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name(t, "wide")}}
+	_, err := client.CoreV1().Namespaces().Create(t.Context(), wide, metav1.CreateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	requests := c.Requests(t, kube.Filter{UserAgent: c.UserAgent(), Verb: "list"})
+	list, err := client.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name!=kube-root-ca.crt"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(list.Items).To(HaveLen(2), "nobody else writes here")
+	g.Expect(requests.Count()).To(Equal(1), "nobody else's requests are counted")
 }
 
 // failing is a test that records its failure instead of failing.
@@ -135,6 +126,7 @@ func (f *failing) Fatalf(format string, args ...any) {
 // TST-52
 func TestDefinitionsOfOneNameMustBeEqual(t *testing.T) {
 	g := NewWithT(t)
+	shared(t)
 	c := kube.Start(t, kube.Options{CRDObjects: []runtime.Object{widget("equal.example.test")}})
 	file := func(u *unstructured.Unstructured) string {
 		b, err := u.MarshalJSON()
@@ -155,7 +147,7 @@ func TestDefinitionsOfOneNameMustBeEqual(t *testing.T) {
 // TST-57
 func TestFailedTestGetsDiagnostics(t *testing.T) {
 	g := NewWithT(t)
-	kube.Start(t, kube.Options{Components: kube.Full})
+	shared(t)
 	var logged strings.Builder
 	t.Run("inner", func(t *testing.T) {
 		f := &failed{TB: t, log: &logged}
@@ -181,14 +173,6 @@ type failed struct {
 
 func (f *failed) Failed() bool                 { return true }
 func (f *failed) Logf(format string, a ...any) { _, _ = fmt.Fprintf(f.log, format, a...) }
-
-// TST-53
-func TestRecorderNeedsAudit(t *testing.T) {
-	g := NewWithT(t)
-	c := kube.Start(t, kube.Options{Nodes: 1, Components: kube.APIServer})
-	f := &fatal{TB: t}
-	g.Expect(func() { c.Requests(f, kube.Filter{}) }).To(PanicWith(f))
-}
 
 type fatal struct{ testing.TB }
 
