@@ -139,11 +139,29 @@ func (s *Store) note(ctx context.Context, k Key, st Stat) {
 }
 
 // Corrupt puts the file aside, since its bytes have another digest, and
-// returns an [ErrCorrupt] with both.
+// returns an [ErrCorrupt] with both. A file that was replaced meanwhile is
+// left alone.
 func (b *Blob) Corrupt(ctx context.Context, got string) error {
 	err := fmt.Errorf("%w: %w", ErrCorrupt, &DigestError{Want: b.Stat.Digest, Got: got, Bytes: b.Stat.Size})
-	b.s.aside(ctx, b.Stat.Key, err)
+	if b.current(ctx) {
+		b.s.aside(ctx, b.Stat.Key, err)
+	}
 	return err
+}
+
+// current reports whether the key still stands for this file, as far as the
+// driver can tell.
+func (b *Blob) current(ctx context.Context) bool {
+	if b.identity == "" {
+		return true
+	}
+	r, _, err := b.s.d.Get(context.WithoutCancel(ctx), b.Stat.Key)
+	if err != nil {
+		return !errors.Is(err, ErrNotFound)
+	}
+	defer r.Close() //nolint:errcheck // opened for reading
+	now, ok := r.(Identified)
+	return !ok || now.Identity() == b.identity
 }
 
 // aside quarantines a file and tells the observer.

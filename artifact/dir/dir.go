@@ -200,18 +200,24 @@ func (d *Driver) Get(ctx context.Context, key artifact.Key) (io.ReadSeekCloser, 
 	if err := key.Validate(); err != nil {
 		return nil, artifact.Stat{}, err
 	}
-	for range 3 { // a file may be replaced between two looks at it
-		f, st, err := d.get(key)
+	// A file may be replaced between two looks at it. Only the last attempt
+	// keeps writers out: they hold the object during an fsync.
+	for range 2 {
+		f, st, err := d.get(key, nil)
 		if !errors.Is(err, errRaced) {
 			return f, st, err
 		}
 	}
-	return nil, artifact.Stat{}, fmt.Errorf("open %q: %w", key, artifact.ErrCorrupt)
+	dir := key.Object().String()
+	o := d.hold(dir)
+	defer d.letGo(dir, o)
+	return d.get(key, o)
 }
 
 var errRaced = errors.New("replaced while it was opened")
 
-func (d *Driver) get(key artifact.Key) (io.ReadSeekCloser, artifact.Stat, error) {
+// get opens a file. held is its object when the caller holds that, else nil.
+func (d *Driver) get(key artifact.Key, held *object) (io.ReadSeekCloser, artifact.Stat, error) {
 	dir := key.Object().String()
 	if err := d.real(dir); err != nil {
 		return nil, artifact.Stat{}, notFound(err)
@@ -244,7 +250,7 @@ func (d *Driver) get(key artifact.Key) (io.ReadSeekCloser, artifact.Stat, error)
 	}
 	var st artifact.Stat
 	if err == nil {
-		st, err = d.stat(key, now)
+		st, err = d.stat(key, now, held)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -282,11 +288,19 @@ func (d *Driver) resolve(key artifact.Key) (artifact.Key, error) {
 	return to, nil
 }
 
-// stat combines a file with its record.
-func (d *Driver) stat(key artifact.Key, info fs.FileInfo) (artifact.Stat, error) {
+// stat combines an open file with its record. A file that its name does not
+// stand for any more has none: the record of the name is another file's.
+func (d *Driver) stat(key artifact.Key, info fs.FileInfo, o *object) (artifact.Stat, error) {
 	dir := key.Object().String()
-	o := d.hold(dir)
-	defer d.letGo(dir, o)
+	if o == nil {
+		o = d.hold(dir)
+		defer d.letGo(dir, o)
+	}
+	if now, err := d.root.Lstat(key.String()); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, info) {
+		return artifact.Stat{}, errRaced
+	} else if err != nil {
+		return artifact.Stat{}, err
+	}
 	if err := d.load(dir, o); err != nil {
 		return artifact.Stat{}, err
 	}

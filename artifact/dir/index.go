@@ -54,6 +54,13 @@ func (x *index) find(name string, inode uint64) (entry, bool) {
 	return best, found
 }
 
+// only drops the records of a name that are not the file's own.
+func (x *index) only(name string, inode uint64) {
+	if own, ok := x.find(name, inode); ok {
+		x.Entries = slices.DeleteFunc(x.Entries, func(e entry) bool { return e.File == name && e != own })
+	}
+}
+
 func (x *index) last() (seq uint64) {
 	for _, e := range x.Entries {
 		seq = max(seq, e.Seq)

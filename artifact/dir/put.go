@@ -202,6 +202,9 @@ func (d *Driver) publish(key artifact.Key, tmp string, f *os.File, st *artifact.
 	st.Seq, st.Written = o.adopt(names)+1, time.Now().UTC().Round(0)
 	ino := inode(info)
 	o.index.Entries = slices.DeleteFunc(o.index.Entries, func(e entry) bool { return e.File == key.File && e.Inode == ino })
+	if old, err := d.root.Lstat(key.String()); err == nil {
+		o.index.only(key.File, inode(old))
+	}
 	o.index.Entries = append(o.index.Entries, entry{File: key.File, Inode: ino, Digest: st.Digest, Seq: st.Seq, Written: st.Written})
 	if err := d.save(dir, o, replaces); err != nil {
 		return err
