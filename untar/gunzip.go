@@ -53,10 +53,7 @@ func bytesPool(size int) *sync.Pool {
 
 func (g *gunzip) run(s *stream) error {
 	for {
-		m, err := g.peek()
-		if err != nil {
-			return err
-		}
+		m := g.peek()
 		if m == nil {
 			break
 		}
@@ -78,23 +75,23 @@ func (g *gunzip) run(s *stream) error {
 
 // peek reads the next member if it states a plausible length, else returns
 // nil. A member that is cut short comes back as far as it goes.
-func (g *gunzip) peek() (*member, error) {
+func (g *gunzip) peek() *member {
 	head, err := g.br.Peek(gkHeader)
 	if err != nil {
-		return nil, nil //nolint:nilerr // the sequential decoder meets it again
+		return nil // the sequential decoder meets the error again
 	}
 	if !bytes.HasPrefix(head, []byte("\x1f\x8b\x08\x04")) || string(head[10:16]) != "\x08\x00GK\x04\x00" {
-		return nil, nil
+		return nil
 	}
 	size := binary.LittleEndian.Uint32(head[16:])
 	if size < gkLeast || size > gkMax {
-		return nil, nil
+		return nil
 	}
 	m := &member{in: *inPool.Get().(*[]byte), done: make(chan struct{})}
 	n, _ := readFull(g.br, m.in[:size]) // the source keeps its error
 	m.in = m.in[:n]
 	m.bad = n < int(size)
-	return m, nil
+	return m
 }
 
 // decode fills out, or marks the member bad.

@@ -4,17 +4,21 @@
 package tarball
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 )
 
 // place is an open directory whose files are opened by name.
 type place struct {
-	dir *os.File
-	fd  int
+	root *os.Root
+	dir  *os.File
+	fd   int
 }
 
 func openPlace(root *os.Root) (place, error) {
@@ -22,10 +26,82 @@ func openPlace(root *os.Root) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	return place{dir: f, fd: int(f.Fd())}, nil
+	return place{root: root, dir: f, fd: int(f.Fd())}, nil
 }
 
 func (p place) close() { _ = p.dir.Close() }
+
+// Layout of a directory entry (getdents64): inode, offset, length, type, name.
+const (
+	direntLength = 16
+	direntType   = 18
+	direntName   = 19
+)
+
+var direntPool = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }} //nolint:gochecknoglobals // buffers
+
+// names lists the directory. The types are those that the kernel lists: the
+// ReadDir of a file that was opened in an [os.Root] asks for each file again.
+func (p place) names() ([]child, error) {
+	buf := direntPool.Get().(*[]byte)
+	defer direntPool.Put(buf)
+	var children []child
+	for {
+		n, err := syscall.ReadDirent(p.fd, *buf)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("getdents", err)
+		}
+		if n <= 0 {
+			return children, nil
+		}
+		for b := (*buf)[:n]; len(b) > direntName; {
+			size := int(binary.NativeEndian.Uint16(b[direntLength:]))
+			if size <= direntName || size > len(b) {
+				return nil, os.NewSyscallError("getdents", syscall.EIO)
+			}
+			c, err := p.child(b[direntName:size], b[direntType])
+			if err != nil {
+				return nil, err
+			}
+			if c.key != "" {
+				children = append(children, c)
+			}
+			b = b[size:]
+		}
+	}
+}
+
+// child returns the entry of a NUL-terminated name; the zero child for what
+// is no entry or gone.
+func (p place) child(name []byte, kind byte) (child, error) {
+	if end := bytes.IndexByte(name, 0); end >= 0 {
+		name = name[:end]
+	}
+	s := string(name)
+	switch {
+	case s == "." || s == "..":
+		return child{}, nil
+	case kind == syscall.DT_REG:
+		return newChild(s, 0), nil
+	case kind == syscall.DT_DIR:
+		return newChild(s, fs.ModeDir), nil
+	case kind == syscall.DT_LNK:
+		return newChild(s, fs.ModeSymlink), nil
+	case kind != syscall.DT_UNKNOWN:
+		return newChild(s, fs.ModeIrregular), nil
+	}
+	info, err := p.root.Lstat(s) // a file system that does not list types
+	if errors.Is(err, fs.ErrNotExist) {
+		return child{}, nil
+	}
+	if err != nil {
+		return child{}, err
+	}
+	return newChild(s, info.Mode().Type()), nil
+}
 
 // opened is the descriptor of a file.
 type opened int

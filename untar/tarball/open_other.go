@@ -23,6 +23,19 @@ func openPlace(root *os.Root) (place, error) {
 
 func (p place) close() { _ = p.dir.Close() }
 
+// names lists the directory.
+func (p place) names() ([]child, error) {
+	entries, err := p.dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	children := make([]child, len(entries))
+	for i, e := range entries {
+		children[i] = newChild(e.Name(), e.Type())
+	}
+	return children, nil
+}
+
 // opened is an open file.
 type opened struct{ f *os.File }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Pack writes the tree below root to w. Files, directories and their order
@@ -70,25 +71,20 @@ func (p *packer) dir(d *os.Root, path string) error {
 
 // list reads a directory in the order of the archive.
 func (p place) list() ([]child, error) {
-	entries, err := p.dir.ReadDir(-1)
+	children, err := p.names()
 	if err != nil {
 		return nil, err
 	}
-	children := make([]child, len(entries))
-	for i, e := range entries {
-		c := child{key: e.Name(), typ: e.Type()}
-		if c.typ.IsDir() {
-			c.key += "/"
-		}
-		children[i] = c
-	}
-	slices.SortFunc(children, func(a, b child) int {
-		if a.key < b.key {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(children, func(a, b child) int { return strings.Compare(a.key, b.key) })
 	return children, nil
+}
+
+// newChild returns the child for a name that was listed.
+func newChild(name string, typ fs.FileMode) child {
+	if typ.IsDir() {
+		name += "/"
+	}
+	return child{key: name, typ: typ}
 }
 
 func (p *packer) sub(d *os.Root, path, name string) error {

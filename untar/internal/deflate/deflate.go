@@ -33,13 +33,12 @@ const (
 	windowMask = windowSize - 1
 
 	hash4Bits = 15
-	hash3Bits = 12
-	far3      = 4096 // a match of three bytes further away costs more than three literals
 
-	chainDepth = 16 // candidates looked at for one position
-	goodLength = 8  // a match this long quarters the search at the next position
-	niceLength = 64 // a match this long is taken at once
-	lazyLength = 16 // a match this long is not improved upon
+	chainDepth = 16  // candidates looked at for one position
+	goodLength = 8   // a match this long quarters the search at the next position
+	niceLength = 128 // a match this long is taken at once
+	lazyLength = 32  // a match this long is not improved upon
+	edgeLength = 32  // positions entered at either end of a longer match
 
 	maxBlockTokens = 32768
 )
@@ -48,7 +47,6 @@ const (
 // ready. It is not safe for concurrent use.
 type Encoder struct {
 	head4  [1 << hash4Bits]int32
-	head3  [1 << hash3Bits]int32
 	prev   [windowSize]int32
 	tokens []token
 	stats  splitter
@@ -81,7 +79,6 @@ func (e *Encoder) Encode(dst, src []byte, level Level) []byte {
 func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
 
 func hash4(v uint32) uint32 { return v * 2654435761 >> (32 - hash4Bits) }
-func hash3(v uint32) uint32 { return (v << 8) * 506832829 >> (32 - hash3Bits) }
 
 // extend counts equal bytes of src[a:] and src[b:], a < b, at most limit.
 func extend(src []byte, a, b, limit int) int {
@@ -107,9 +104,6 @@ func (e *Encoder) begin() {
 	for i := range e.head4 {
 		e.head4[i] = -1
 	}
-	for i := range e.head3 {
-		e.head3[i] = -1
-	}
 	if e.tokens == nil {
 		e.tokens = make([]token, 0, maxBlockTokens+2)
 	}
@@ -117,23 +111,27 @@ func (e *Encoder) begin() {
 	e.stats = splitter{}
 }
 
-// insert enters position i into the tables and returns the former heads.
-func (e *Encoder) insert(src []byte, i int) (at4, at3 int32) {
-	v := load32(src, i)
-	p4, p3 := &e.head4[hash4(v)], &e.head3[hash3(v)]
-	at4, at3 = *p4, *p3
-	e.prev[i&windowMask] = at4
-	*p4, *p3 = int32(i), int32(i)
-	return at4, at3
+// enter puts position i into the tables and returns the former head.
+func (e *Encoder) enter(src []byte, i int) int32 {
+	p := &e.head4[hash4(load32(src, i))]
+	at := *p
+	e.prev[i&windowMask] = at
+	*p = int32(i)
+	return at
 }
 
-// enter is insert for a position at which no match is wanted.
-func (e *Encoder) enter(src []byte, i int) {
-	v := load32(src, i)
-	p4 := &e.head4[hash4(v)]
-	e.prev[i&windowMask] = *p4
-	*p4 = int32(i)
-	e.head3[hash3(v)] = int32(i)
+// cover enters the positions of a match, of a long one those at both ends:
+// what the others could find, the earlier copy gives as well.
+func (e *Encoder) cover(src []byte, from, to int) {
+	if to-from > 2*edgeLength {
+		for i := from; i < from+edgeLength; i++ {
+			e.enter(src, i)
+		}
+		from = to - edgeLength
+	}
+	for i := from; i < to; i++ {
+		e.enter(src, i)
+	}
 }
 
 // longest searches the chain from at for a match at i longer than best,
@@ -165,15 +163,8 @@ func (e *Encoder) longest(src []byte, i int, at int32, best, depth int) (length,
 	return length, dist
 }
 
-// short looks for a match of three bytes or more at the one near candidate.
-func short(src []byte, i int, at int32) (length, dist int) {
-	if d := i - int(at); at >= 0 && d <= far3 && (load32(src, int(at))^load32(src, i))<<8 == 0 {
-		return extend(src, int(at), i, min(maxMatch, len(src)-i)), d
-	}
-	return 0, 0
-}
-
-// lazy takes a match only if the next position has no better one.
+// lazy takes a match only if the next position has no better one. Matches of
+// three bytes are not looked for: they rarely cost less than the literals.
 func (e *Encoder) lazy(src []byte) {
 	e.begin()
 	start := 0          // first byte of the open block
@@ -182,24 +173,20 @@ func (e *Encoder) lazy(src []byte) {
 	misses := 0
 	i := 0
 	for i <= end {
-		at4, at3 := e.insert(src, i)
+		at := e.enter(src, i)
 		length, dist := 0, 0
 		if heldLen < lazyLength {
 			depth := chainDepth
 			if heldLen >= goodLength {
 				depth >>= 2
 			}
-			if length, dist = e.longest(src, i, at4, max(heldLen, minMatch), depth); length == 0 && heldLen == 0 {
-				length, dist = short(src, i, at3)
-			}
+			length, dist = e.longest(src, i, at, max(heldLen, minMatch), depth)
 		}
 		switch {
 		case heldLen > 0 && length <= heldLen: // the held match, which began at i-1, wins
 			e.match(heldLen, heldDist)
 			stop := i - 1 + heldLen
-			for i++; i < min(stop, end+1); i++ {
-				e.enter(src, i)
-			}
+			e.cover(src, i+1, min(stop, end+1))
 			i = stop
 			heldLen, misses = 0, 0
 			start = e.maybeFlush(src, start, i)

@@ -142,7 +142,7 @@ func (d *Decoder) dynamicTables() bool {
 	order := clenOrder()
 	for i := range nclen {
 		d.refill()
-		cl[order[i]] = uint8(d.take(3))
+		cl[order[i]] = uint8(d.take(3)) //nolint:gosec // the order has indices of cl only
 	}
 	if !table(d.clen[:], cl[:], maxCodeBits, func(sym int) uint32 { return entryLiteral | uint32(sym)<<16 }) {
 		return false
