@@ -31,7 +31,7 @@ import (
 const listings = 20
 
 // runChild does one piece of work and prints a sample. With BENCH_PROFILE set
-// to a directory the work is done 20 times and the profile left there.
+// to a directory the work is repeated for five seconds and the profile left there.
 func runChild(what, remote, dir, known string) error {
 	variant, job, _ := strings.Cut(what, ":")
 	run := map[string]func(context.Context, string, string, string, string) error{"ours": ours, "peer": theirs, "git": program, "git2go": libgit2}[variant]
@@ -48,7 +48,7 @@ func runChild(what, remote, dir, known string) error {
 			return err
 		}
 		defer pprof.StopCPUProfile()
-		for n := range 20 {
+		for n, begun := 0, time.Now(); time.Since(begun) < 5*time.Second; n++ {
 			if err := run(ctx, job, remote, dir+strconv.Itoa(n), known); err != nil {
 				return err
 			}

@@ -25,157 +25,154 @@ const (
 	litBits  = 10
 	distBits = 8
 	preBits  = 7
+	litSize  = 1<<litBits + 1<<12
+	distSize = 1<<distBits + 1<<11
 )
 
-// A table entry: bits 0–4 are the length of the code, bits 5–7 the kind, bits
-// 8–12 the number of extra bits (or the width of a sub-table), the upper half
-// the literal, base or offset.
+// A table entry says how many bits to take, extra bits included (bits 0–5), how
+// many of them are the code's (bits 8–11), what it is (bits 12–15), and the
+// literal, the base of a length or distance, or where the sub-table is (bits
+// 16–31). An entry that leads to a sub-table has the sub-table's width in place
+// of the code's bits. Lengths and distances have no bit of what it is.
 const (
-	kindLit = iota
-	kindBase
-	kindEnd
-	kindSub
-	kindBad
+	takeMask = 63
+	isLit    = 1 << 12
+	isSub    = 1 << 13
+	isEnd    = 1 << 14
+	isBad    = 1 << 15
+	notLen   = isLit | isSub | isEnd | isBad
 )
+
+// codes are the tables of one block.
+type codes struct {
+	lit  [litSize]uint32
+	dist [distSize]uint32
+}
 
 // inflateTables is the state that is reused.
 type inflateTables struct {
-	lit   [1<<litBits + 1<<12]uint32
-	dist  [1<<distBits + 1<<12]uint32
-	lens  [320]uint8
-	fixed bool // lit and dist hold the fixed codes
+	dynamic codes
+	fixed   *codes // nil before the first use
+	pre     [1 << preBits]uint32
+	lens    [320]uint8
 }
-
-var lengthBase = [29]uint16{3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258} //nolint:gochecknoglobals // a table that never changes
-
-var lengthExtra = [29]uint8{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0} //nolint:gochecknoglobals // a table that never changes
-
-var distBase = [30]uint16{1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577} //nolint:gochecknoglobals // a table that never changes
-
-var distExtra = [30]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13} //nolint:gochecknoglobals // a table that never changes
 
 var preOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15} //nolint:gochecknoglobals // a table that never changes
 
-// litEntry and distEntry are what a symbol means.
-func litEntry(sym int) uint32 {
-	switch {
-	case sym < 256:
-		return uint32(sym)<<16 | kindLit<<5
-	case sym == 256:
-		return kindEnd << 5
-	case sym < 286:
-		return uint32(lengthBase[sym-257])<<16 | uint32(lengthExtra[sym-257])<<8 | kindBase<<5
+// litMeaning, distMeaning and preMeaning are what the symbols mean: entries
+// without the length of their code.
+var litMeaning = litMeanings() //nolint:gochecknoglobals // a table that never changes
+
+var distMeaning = distMeanings() //nolint:gochecknoglobals // a table that never changes
+
+var preMeaning = preMeanings() //nolint:gochecknoglobals // a table that never changes
+
+func litMeanings() (m [288]uint32) {
+	for sym := range 256 {
+		m[sym] = uint32(sym)<<16 | isLit //nolint:gosec // a byte
 	}
-	return kindBad << 5
+	m[256] = isEnd
+	base := uint32(3)
+	for sym := 257; sym < 285; sym++ {
+		extra := uint32(max(0, (sym-261)/4)) //nolint:gosec // at most 5
+		m[sym] = base<<16 | extra
+		base += 1 << extra
+	}
+	m[285] = 258 << 16
+	m[286], m[287] = isBad, isBad
+	return m
 }
 
-func distEntry(sym int) uint32 {
-	if sym < 30 {
-		return uint32(distBase[sym])<<16 | uint32(distExtra[sym])<<8 | kindBase<<5
+func distMeanings() (m [32]uint32) {
+	base := uint32(1)
+	for sym := range 30 {
+		extra := uint32(max(0, sym/2-1)) //nolint:gosec // at most 13
+		m[sym] = base<<16 | extra
+		base += 1 << extra
 	}
-	return kindBad << 5
+	m[30], m[31] = isBad, isBad
+	return m
 }
 
-func preEntry(sym int) uint32 { return uint32(sym) << 16 }
+func preMeanings() (m [19]uint32) {
+	for sym := range m {
+		m[sym] = uint32(sym) << 16 //nolint:gosec // below 19
+	}
+	return m
+}
 
 // build fills a table for the given code lengths; false when they are no
 // prefix code. An incomplete code is accepted where deflate allows it: none or
-// one code of one bit.
-func build(table []uint32, width int, lens []uint8, meaning func(int) uint32) bool {
-	var count [16]int
+// one code of one bit. The table of all codes of up to n bits is that of n-1
+// bits twice, plus the codes of n bits.
+func build(table []uint32, width int, lens []uint8, meaning []uint32) bool {
+	var count, next [17]int
 	for _, l := range lens {
-		count[l]++
+		count[l&15]++
 	}
-	left, used := 1, 0
+	left, longest := 1, 0
 	for l := 1; l <= 15; l++ {
-		left = left<<1 - count[l]
-		used += count[l]
-		if left < 0 {
+		if left = left<<1 - count[l]; left < 0 {
 			return false
 		}
+		if count[l] > 0 {
+			longest = l
+		}
 	}
-	for i := range table[:1<<width] {
-		table[i] = kindBad<<5 | 1
-	}
-	if left > 0 && (used > 1 || used == 1 && count[1] != 1) {
+	if used := len(lens) - count[0]; left > 0 && (used > 1 || used == 1 && count[1] != 1) {
 		return false
 	}
-	var next [16]int
-	for l, code := 1, 0; l <= 15; l++ {
-		code = (code + count[l-1]*min(l-1, 1)) << 1
-		next[l] = code
+	var sorted [320]uint16
+	for l := 1; l <= 15; l++ {
+		next[l+1] = next[l] + count[l]
 	}
-	free := 1 << width
 	for sym, l := range lens {
-		if l == 0 {
-			continue
+		if l != 0 {
+			sorted[next[l&15]] = uint16(sym) //nolint:gosec // below 320
+			next[l&15]++
 		}
-		code := int(bits.Reverse16(uint16(next[l])) >> (16 - l)) //nolint:gosec // at most 15 bits
-		next[l]++
-		e := meaning(sym)
-		if int(l) <= width {
-			for i := code; i < 1<<width; i += 1 << l {
-				table[i] = e | uint32(l)
-			}
-			continue
+	}
+	table[0] = isBad | 1
+	code, at := 0, 0
+	for l := 1; l <= width; l++ {
+		half := 1 << (l - 1)
+		copy(table[half:2*half], table[:half])
+		code <<= 1
+		for range count[l] {
+			table[bits.Reverse16(uint16(code))>>(16-l)] = meaning[sorted[at]] + uint32(l<<8|l) //nolint:gosec // below 1<<l
+			code, at = code+1, at+1
 		}
-		low := code & (1<<width - 1)
-		if table[low]>>5&7 != kindSub {
-			wide := 15 - width // room for the longest code
-			if free+1<<wide > len(table) {
-				return false
+	}
+	return longest <= width || buildLong(table, width, longest, code, sorted[at:], &count, meaning)
+}
+
+// buildLong adds the codes that are longer than the table is wide. Those that
+// share their first bits share a sub-table.
+func buildLong(table []uint32, width, longest, code int, sorted []uint16, count *[17]int, meaning []uint32) bool {
+	wide := longest - width
+	free, low := 1<<width, -1
+	for l := width + 1; l <= longest; l++ {
+		code <<= 1
+		for range count[l] {
+			rev := int(bits.Reverse16(uint16(code)) >> (16 - l)) //nolint:gosec // below 1<<l
+			if rev&(1<<width-1) != low {
+				low = rev & (1<<width - 1)
+				if free+1<<wide > len(table) {
+					return false
+				}
+				table[low] = uint32(free<<16|wide<<8|width) | isSub //nolint:gosec // small
+				free += 1 << wide
 			}
-			table[low] = uint32(free)<<16 | uint32(wide)<<8 | kindSub<<5 | uint32(width) //nolint:gosec // small
-			for i := range table[free : free+1<<wide] {
-				table[free+i] = kindBad<<5 | 1
+			e := meaning[sorted[0]] + uint32((l-width)<<8|(l-width)) //nolint:gosec // small
+			sub := table[free-1<<wide : free]
+			for i := rev >> width; i < len(sub); i += 1 << (l - width) {
+				sub[i] = e
 			}
-			free += 1 << wide
-		}
-		at, wide := int(table[low]>>16), int(table[low]>>8&31)
-		for i := code >> width; i < 1<<wide; i += 1 << (int(l) - width) {
-			table[at+i] = e | uint32(int(l)-width) //nolint:gosec // small
+			code, sorted = code+1, sorted[1:]
 		}
 	}
 	return true
 }
-
-// bitReader reads a slice from its low bits on.
-type bitReader struct {
-	src  []byte
-	pos  int
-	buf  uint64
-	n    uint // bits in buf
-	over int  // bytes of zeros that were added behind the end
-}
-
-func (b *bitReader) refill() {
-	if len(b.src)-b.pos >= 8 {
-		b.buf |= binary.LittleEndian.Uint64(b.src[b.pos:]) << b.n
-		b.pos += int(63-b.n) >> 3
-		b.n |= 56
-		return
-	}
-	for b.n <= 56 {
-		if b.pos < len(b.src) {
-			b.buf |= uint64(b.src[b.pos]) << b.n
-			b.pos++
-		} else {
-			b.over++
-		}
-		b.n += 8
-	}
-}
-
-// take returns n ≤ 32 bits, which must be there.
-func (b *bitReader) take(n uint) uint32 {
-	v := uint32(b.buf & (1<<n - 1)) //nolint:gosec // masked
-	b.buf >>= n
-	b.n -= n
-	return v
-}
-
-// exhausted reports whether bits behind the end of the slice were used.
-func (b *bitReader) exhausted() bool { return b.over*8 > int(b.n) } //nolint:gosec // at most 64
 
 // inflate decodes one zlib stream from src into dst, which has the declared
 // length, and returns how much of src it is.
@@ -197,11 +194,11 @@ func (t *inflateTables) inflate(dst, src []byte) (int, error) {
 			out, err = b.stored(dst, out)
 		case 1:
 			if err = t.fixedCodes(); err == nil {
-				out, err = t.block(&b, dst, out)
+				out, err = t.fixed.block(&b, dst, out)
 			}
 		case 2:
 			if err = t.dynamicCodes(&b); err == nil {
-				out, err = t.block(&b, dst, out)
+				out, err = t.dynamic.block(&b, dst, out)
 			}
 		default:
 			err = errCorrupt
@@ -253,7 +250,7 @@ func (b *bitReader) stored(dst []byte, out int) (int, error) {
 }
 
 func (t *inflateTables) fixedCodes() error {
-	if t.fixed {
+	if t.fixed != nil {
 		return nil
 	}
 	l := t.lens[:288]
@@ -269,19 +266,19 @@ func (t *inflateTables) fixedCodes() error {
 			l[i] = 8
 		}
 	}
-	ok := build(t.lit[:], litBits, l, litEntry)
+	c := new(codes)
+	ok := build(c.lit[:], litBits, l, litMeaning[:])
 	for i := range 32 {
 		t.lens[i] = 5
 	}
-	if !ok || !build(t.dist[:], distBits, t.lens[:32], distEntry) {
+	if !ok || !build(c.dist[:], distBits, t.lens[:32], distMeaning[:]) {
 		return errCorrupt
 	}
-	t.fixed = true
+	t.fixed = c
 	return nil
 }
 
 func (t *inflateTables) dynamicCodes(b *bitReader) error {
-	t.fixed = false
 	nlit, ndist, npre := int(b.take(5))+257, int(b.take(5))+1, int(b.take(4))+4
 	if nlit > 286 || ndist > 30 {
 		return errCorrupt
@@ -293,17 +290,19 @@ func (t *inflateTables) dynamicCodes(b *bitReader) error {
 		}
 		pre[preOrder[i]] = uint8(b.take(3)) //nolint:gosec // three bits
 	}
-	if !build(t.lit[:], preBits, pre[:], preEntry) {
+	if !build(t.pre[:], preBits, pre[:], preMeaning[:]) {
 		return errCorrupt
 	}
 	lens := t.lens[:nlit+ndist]
 	for i := 0; i < len(lens); {
-		b.refill()
-		e := t.lit[b.buf&(1<<preBits-1)]
-		if e>>5&7 == kindBad {
+		if b.n < 14 {
+			b.refill()
+		}
+		e := t.pre[b.buf&(1<<preBits-1)]
+		if e&isBad != 0 {
 			return errCorrupt
 		}
-		b.take(uint(e & 31))
+		b.take(uint(e & takeMask))
 		sym, n, v := e>>16, 0, uint8(0)
 		switch {
 		case sym < 16:
@@ -320,10 +319,10 @@ func (t *inflateTables) dynamicCodes(b *bitReader) error {
 		default:
 			n = 11 + int(b.take(7))
 		}
-		if n > len(lens)-i || b.exhausted() {
-			if b.exhausted() {
-				return errInput
-			}
+		if b.exhausted() {
+			return errInput
+		}
+		if n > len(lens)-i {
 			return errCorrupt
 		}
 		for ; n > 0; n-- {
@@ -331,86 +330,8 @@ func (t *inflateTables) dynamicCodes(b *bitReader) error {
 			i++
 		}
 	}
-	if lens[256] == 0 || !build(t.lit[:], litBits, lens[:nlit], litEntry) || !build(t.dist[:], distBits, lens[nlit:], distEntry) {
+	if lens[256] == 0 || !build(t.dynamic.lit[:], litBits, lens[:nlit], litMeaning[:]) || !build(t.dynamic.dist[:], distBits, lens[nlit:], distMeaning[:]) {
 		return errCorrupt
 	}
 	return nil
-}
-
-// block decodes literals and matches until the end of the block. One refill
-// gives at least 56 bits: a literal, a length with extra bits and a distance
-// with extra bits need 15 + 15 + 5 + 15 + 13 at most, so a second refill comes
-// before the distance.
-func (t *inflateTables) block(b *bitReader, dst []byte, out int) (int, error) {
-	for {
-		b.refill()
-		e := t.lit[b.buf&(1<<litBits-1)]
-		if e>>5&7 == kindLit {
-			if out >= len(dst) {
-				return out, errCorrupt
-			}
-			b.buf >>= e & 31
-			b.n -= uint(e & 31)
-			dst[out] = byte(e >> 16)
-			out++
-			e = t.lit[b.buf&(1<<litBits-1)]
-			if e>>5&7 == kindLit && out < len(dst) {
-				b.buf >>= e & 31
-				b.n -= uint(e & 31)
-				dst[out] = byte(e >> 16)
-				out++
-				e = t.lit[b.buf&(1<<litBits-1)]
-			}
-		}
-		if e>>5&7 == kindSub {
-			b.take(uint(e & 31))
-			e = t.lit[int(e>>16)+int(b.buf&(1<<(e>>8&31)-1))]
-		}
-		b.take(uint(e & 31))
-		switch e >> 5 & 7 {
-		case kindLit:
-			if out >= len(dst) {
-				return out, errCorrupt
-			}
-			dst[out] = byte(e >> 16)
-			out++
-			if b.over > 8 { // far behind the end: no use going on
-				return out, errInput
-			}
-			continue
-		case kindEnd:
-			return out, nil
-		case kindBad:
-			return out, errCorrupt
-		}
-		length := int(e>>16) + int(b.take(uint(e>>8&31)))
-		b.refill()
-		d := t.dist[b.buf&(1<<distBits-1)]
-		if d>>5&7 == kindSub {
-			b.take(uint(d & 31))
-			d = t.dist[int(d>>16)+int(b.buf&(1<<(d>>8&31)-1))]
-		}
-		b.take(uint(d & 31))
-		if d>>5&7 != kindBase {
-			return out, errCorrupt
-		}
-		back := int(d>>16) + int(b.take(uint(d>>8&31)))
-		if back > out || length > len(dst)-out || b.over > 8 {
-			if b.over > 0 {
-				return out, errInput
-			}
-			return out, errCorrupt
-		}
-		out = match(dst, out, back, length)
-	}
-}
-
-// match copies length bytes from back bytes before out.
-func match(dst []byte, out, back, length int) int {
-	end := out + length
-	for out < end {
-		n := copy(dst[out:end], dst[end-length-back:out])
-		out += n
-	}
-	return out
 }

@@ -21,15 +21,18 @@ type Reader struct {
 	p     *Pack
 	win   window
 	inf   *inflater
-	ins   []byte // instructions of the delta at hand
+	ins   []byte            // instructions of the delta at hand
+	own   map[uint32][]byte // kept while the pack is resolved
 	cache map[uint32][]byte
 	order []uint32
 	held  int64
+	// budget bounds the cache.
+	budget int64
 }
 
 // NewReader returns a Reader.
 func (p *Pack) NewReader() *Reader {
-	return &Reader{p: p, inf: newInflater(), win: window{r: p.file}, cache: map[uint32][]byte{}}
+	return &Reader{p: p, inf: newInflater(), win: window{r: p.file}, cache: map[uint32][]byte{}, own: map[uint32][]byte{}, budget: cacheBudget}
 }
 
 // Get returns the whole object i. The bytes must not be changed.
@@ -85,13 +88,16 @@ func (r *Reader) stored(i uint32) ([]byte, bool) {
 	if b, ok := r.p.kept[i]; ok {
 		return b, true
 	}
+	if b, ok := r.own[i]; ok {
+		return b, true
+	}
 	b, ok := r.cache[i]
 	return b, ok
 }
 
 // remember caches a base; the oldest go first.
 func (r *Reader) remember(i uint32, b []byte) {
-	if len(b) > cacheBudget/4 {
+	if int64(len(b)) > r.budget/4 {
 		return
 	}
 	if _, ok := r.cache[i]; ok {
@@ -100,7 +106,7 @@ func (r *Reader) remember(i uint32, b []byte) {
 	r.cache[i] = b
 	r.order = append(r.order, i)
 	r.held += int64(len(b))
-	for r.held > cacheBudget {
+	for r.held > r.budget {
 		r.held -= int64(len(r.cache[r.order[0]]))
 		delete(r.cache, r.order[0])
 		r.order = r.order[1:]

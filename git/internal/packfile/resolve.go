@@ -6,7 +6,11 @@ package packfile
 import (
 	"context"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/limits"
@@ -16,18 +20,25 @@ import (
 // stackBudget bounds the inflated bases that wait on the resolver's stack.
 const stackBudget = 16 << 20
 
-// resolver turns deltas into objects, parents before children, without
-// recursion and without holding more than one long chain link at a time.
-type resolver struct {
-	p       *Pack
-	r       *Reader
-	hasher  *objhash.Hasher
+// links are the deltas of each entry, as lists.
+type links struct {
 	head    []int32 // first child of each entry, -1 none
 	next    []int32 // next sibling
 	pending map[driver.Hash][]int32
-	stack   []frame
-	held    int64
-	kept    int64
+}
+
+// resolver turns deltas into objects, parents before children, without
+// recursion and without holding more than one long chain link at a time.
+// Several may work on one pack, each on trees of its own.
+type resolver struct {
+	*links
+	p      *Pack
+	r      *Reader
+	hasher *objhash.Hasher
+	stack  []frame
+	held   int64
+	budget int64         // for the stack
+	kept   *atomic.Int64 // of all resolvers
 }
 
 type frame struct {
@@ -36,35 +47,46 @@ type frame struct {
 	todo []int32
 }
 
+// resolvers is how many goroutines a pack is worth.
+func (p *Pack) resolvers(l *links) int {
+	if l.pending != nil || p.deltas < 256 {
+		return 1 // bases named by id may be anywhere, also among the deltas
+	}
+	return min(runtime.GOMAXPROCS(0), 4)
+}
+
 func (p *Pack) resolveDeltas(ctx context.Context) error {
 	if p.deltas == 0 {
 		return nil
 	}
-	v := &resolver{p: p, r: p.NewReader(), hasher: objhash.New(p.format)}
+	var kept, next atomic.Int64
 	for _, b := range p.kept {
-		v.kept += int64(len(b))
+		kept.Add(int64(len(b)))
 	}
-	v.link()
-	for i := range p.entries {
-		if p.entries[i].kind >= kindOfs {
-			continue
-		}
-		if i&255 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		v.adopt(int32(i))
-		if v.head[i] < 0 {
-			continue
-		}
-		data, err := v.r.Get(i)
-		if err != nil {
-			return err
-		}
-		if err := v.tree(ctx, frame{at: int32(i), data: data, todo: v.children(int32(i))}); err != nil {
-			return err
-		}
+	l := p.link()
+	all := make([]*resolver, p.resolvers(l))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for i := range all {
+		v := &resolver{links: l, p: p, r: p.NewReader(), hasher: objhash.New(p.format), budget: stackBudget / int64(len(all)), kept: &kept}
+		v.r.budget /= int64(len(all))
+		all[i] = v
+		wg.Go(func() {
+			if err := v.roots(ctx, &next); err != nil {
+				cancel(err)
+			}
+		})
 	}
-	if err := v.external(ctx); err != nil {
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, v := range all {
+		maps.Copy(p.kept, v.r.own)
+		v.r.own = nil
+	}
+	if err := all[0].external(ctx); err != nil {
 		return err
 	}
 	for i := range p.entries {
@@ -75,11 +97,39 @@ func (p *Pack) resolveDeltas(ctx context.Context) error {
 	return nil
 }
 
+// roots resolves the trees below whole objects, a run of objects at a time.
+func (v *resolver) roots(ctx context.Context, next *atomic.Int64) error {
+	const run = 128
+	for {
+		from := next.Add(run) - run
+		if from >= int64(len(v.p.entries)) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for i := int(from); i < min(int(from)+run, len(v.p.entries)); i++ {
+			if v.p.entries[i].kind >= kindOfs {
+				continue
+			}
+			v.adopt(int32(i))
+			if v.head[i] < 0 {
+				continue
+			}
+			data, err := v.r.Get(i)
+			if err != nil {
+				return err
+			}
+			if err := v.tree(ctx, frame{at: int32(i), data: data, todo: v.children(int32(i))}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // link builds the lists of children from the bases known by offset.
-func (v *resolver) link() {
-	p := v.p
-	v.head = make([]int32, len(p.entries))
-	v.next = make([]int32, len(p.entries))
+func (p *Pack) link() *links {
+	v := &links{head: make([]int32, len(p.entries)), next: make([]int32, len(p.entries))}
 	for i := range v.head {
 		v.head[i] = -1
 	}
@@ -96,6 +146,7 @@ func (v *resolver) link() {
 			v.pending[id] = append(v.pending[id], int32(i))
 		}
 	}
+	return v
 }
 
 // adopt makes the deltas that wait for this entry's id its children.
@@ -200,16 +251,31 @@ func (v *resolver) child(kid int32, parent *frame) ([]byte, error) {
 	if e.id, err = v.hasher.Sum(); err != nil {
 		return nil, err
 	}
-	if v.kept+e.size <= keepBudget && (e.typ != driver.Blob || e.size <= keepBlob && v.kept+e.size <= keepBlobs) {
-		v.kept += e.size
-		p.kept[uint32(kid)] = data
+	if v.keep(e) {
+		v.r.own[uint32(kid)] = data
 	}
 	return data, nil
 }
 
+// keep decides whether an object stays in memory.
+func (v *resolver) keep(e *entry) bool {
+	most := int64(keepBudget)
+	if e.typ == driver.Blob {
+		most = keepBlobs
+		if e.size > keepBlob {
+			return false
+		}
+	}
+	if v.kept.Add(e.size) > most {
+		v.kept.Add(-e.size)
+		return false
+	}
+	return true
+}
+
 // shrink drops the bytes of the lowest frames when too much is held.
 func (v *resolver) shrink() {
-	for i := 0; v.held > stackBudget && i < len(v.stack)-1; i++ {
+	for i := 0; v.held > v.budget && i < len(v.stack)-1; i++ {
 		if v.stack[i].at < 0 {
 			continue // a base outside the pack could not be had again so cheaply
 		}
