@@ -4,6 +4,7 @@ go 1.26.6
 
 require (
 	github.com/gitops-kit/sdk/apis/meta v0.1.0
+	github.com/gitops-kit/sdk/testserver v0.1.0
 	github.com/gitops-kit/sdk/untar v0.1.0
 	github.com/google/go-cmp v0.7.0
 	github.com/onsi/gomega v1.42.1
@@ -19,9 +20,9 @@ require (
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
-	go.yaml.in/yaml/v3 v3.0.4 // indirect
-	golang.org/x/net v0.57.0 // indirect
-	golang.org/x/text v0.40.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/text v0.44.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad // indirect
@@ -33,5 +34,6 @@ require (
 
 replace (
 	github.com/gitops-kit/sdk/apis/meta => ../apis/meta
+	github.com/gitops-kit/sdk/testserver => ../testserver
 	github.com/gitops-kit/sdk/untar => ../untar
 )
