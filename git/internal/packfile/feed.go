@@ -191,7 +191,7 @@ func (in *feed) Read(b []byte) (int, error) {
 }
 
 // peek implements buffered.
-func (in *feed) peek() []byte { return in.cur[in.pos:] }
+func (in *feed) peek(int) []byte { return in.cur[in.pos:] }
 
 // skip implements buffered.
 func (in *feed) skip(n int) { in.pos += n }

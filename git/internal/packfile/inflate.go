@@ -31,8 +31,9 @@ const smallObject = 256 << 10
 // buffered is a source that shows what it holds already.
 type buffered interface {
 	source
-	// peek returns the bytes at hand, at least until the next call.
-	peek() []byte
+	// peek returns the bytes at hand, valid until the next call; it may get
+	// more of them when need inflated bytes are hoped for.
+	peek(need int) []byte
 	// skip takes n of them.
 	skip(n int)
 }
@@ -46,7 +47,7 @@ func (f *inflater) quick(src buffered, dst []byte) bool {
 	if f.tables == nil {
 		f.tables = new(inflateTables)
 	}
-	n, err := f.tables.inflate(dst, src.peek())
+	n, err := f.tables.inflate(dst, src.peek(len(dst)))
 	if err != nil {
 		return false
 	}

@@ -159,24 +159,30 @@ func (r *Reader) Object(id driver.Hash) (driver.Type, []byte, error) {
 	return r.p.entries[i].typ, b, err
 }
 
-// window reads a file through a buffer that survives seeks inside it.
+// window reads a file through a buffer that survives seeks inside it. It reads
+// little after a jump and more the longer reading goes on from there.
 type window struct {
 	r    io.ReaderAt
 	buf  []byte
 	off  int64 // of buf[0]
 	pos  int
 	fill int
+	step int // how much the next read is
 }
 
-const windowSize = 256 << 10
+const (
+	windowSize = 256 << 10
+	windowStep = 8 << 10
+)
 
-// peek implements buffered. What is at hand is made to reach further when it
-// is little.
-func (w *window) peek() []byte {
-	if w.fill-w.pos < windowSize/4 {
+// peek implements buffered. A zlib stream of need bytes is hardly longer than
+// they are, whatever they are; what is at hand is made to reach that far.
+func (w *window) peek(need int) []byte {
+	need = min(need+need>>8+64, windowSize)
+	if w.fill-w.pos < need {
 		off := w.off + int64(w.pos)
 		w.off, w.pos, w.fill = off, 0, 0
-		if w.more() != nil {
+		if w.read(need) != nil {
 			w.off, w.fill = off, 0
 			return nil
 		}
@@ -192,16 +198,25 @@ func (w *window) seek(off int64) {
 		w.pos = int(off - w.off)
 		return
 	}
+	if end := w.off + int64(w.fill); off < end || off > end+int64(w.step) {
+		w.step = 0
+	}
 	w.off, w.pos, w.fill = off, 0, 0
 }
 
 func (w *window) more() error {
-	if w.buf == nil {
-		w.buf = make([]byte, windowSize)
-	}
 	w.off += int64(w.fill)
 	w.pos, w.fill = 0, 0
-	n, err := w.r.ReadAt(w.buf, w.off)
+	return w.read(0)
+}
+
+// read fills the empty window, with at least need bytes where there are.
+func (w *window) read(need int) error {
+	w.step = min(max(2*w.step, windowStep), windowSize)
+	if want := max(w.step, need); len(w.buf) < want {
+		w.buf = make([]byte, min(2*want, windowSize))
+	}
+	n, err := w.r.ReadAt(w.buf[:max(w.step, need)], w.off)
 	w.fill = n
 	if n > 0 {
 		return nil
