@@ -30,6 +30,13 @@ type CloneOptions struct {
 	Sparse []string
 	// Verify requires signatures. Nil: none.
 	Verify *VerifyPolicy
+	// Submodules writes the files of submodules as well, without a .git of
+	// their own. Zero: empty directories.
+	Submodules bool
+	// LFS replaces pointer files by the content they point to; what Switch
+	// writes later stays a pointer. A changed large file cannot be committed,
+	// unless as a pointer: nothing is uploaded. Zero: pointers stay.
+	LFS bool
 }
 
 // Clone makes a working copy in dir, which must not exist or be empty. An
@@ -56,7 +63,7 @@ func (c *Client) clone(ctx context.Context, ref Reference, dir string, o CloneOp
 		depth = 1
 	}
 	var repo *Repository
-	co := CheckoutOptions{Sparse: o.Sparse, Verify: o.Verify}
+	co := CheckoutOptions{Sparse: o.Sparse, Verify: o.Verify, Submodules: o.Submodules, LFS: o.LFS}
 	err = c.withPack(ctx, resolved, co, depth, func(s *snapshot) error {
 		repo = &Repository{c: c, format: s.commit.Hash.Format(), sparse: s.sparse, out: s.out}
 		repo.setHead(s)
@@ -125,7 +132,7 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	}
 	err = s.write(ctx, root, o)
 	if err == nil {
-		err = r.indexTree(source{s.db.reader()})
+		err = r.indexTree(source{s.db.reader()}, s.lfs)
 	}
 	if err = errors.Join(err, root.Close()); err != nil {
 		return err
@@ -181,7 +188,7 @@ func (r *Repository) open(ctx context.Context, dir string) error {
 
 // indexTree completes the state of every file of the tree. That of files was
 // taken when they were written; what else there is is looked at here.
-func (r *Repository) indexTree(src worktree.Source) error {
+func (r *Repository) indexTree(src worktree.Source, large *lfsFiles) error {
 	w, err := worktree.NewWalker(src, r.tree, nil, r.c.opts.Limits.tree())
 	if err != nil {
 		return err
@@ -208,7 +215,7 @@ func (r *Repository) indexTree(src worktree.Source) error {
 				s.note(info)
 			}
 		}
-		s.id, s.mode = step.Entry.Hash, step.Entry.Mode
+		s.id, s.mode, s.large = step.Entry.Hash, step.Entry.Mode, large.pointer(path)
 		r.files[path] = s
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/lfs"
 	"github.com/gitops-kit/sdk/git/internal/limits"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/redact"
@@ -127,6 +128,16 @@ func (r *Repository) putBlobs(ctx context.Context, changes []Change) (map[string
 		b, info, err := r.content(c.Path, c.mode)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", redact.Text(c.Path, 256), err)
+		}
+		if old := r.files[c.Path]; old.large != nil {
+			if _, pointer := lfs.ParsePointer(b); !pointer && c.Kind != ModeChanged {
+				return nil, fmt.Errorf("%q: upload of a large file: %w", redact.Text(c.Path, 256), ErrUnsupported)
+			} else if !pointer { // the same content with another mode
+				old.mode = c.mode
+				old.note(info)
+				states[c.Path] = old
+				continue
+			}
 		}
 		if c.id, err = r.store.Put(ctx, driver.Blob, b); err != nil {
 			return nil, fmt.Errorf("%q: %w", redact.Text(c.Path, 256), err)

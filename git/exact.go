@@ -212,5 +212,5 @@ func (c *Client) tryRefs(ctx context.Context, f *fetched, ids []driver.Hash, dep
 		f.pack = p
 		return true, true, nil
 	}
-	return false, want.Depth == 0, p.Close()
+	return false, want.Depth == 0 || len(s.shallow) == 0, p.Close() // without a boundary that was everything
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
@@ -40,7 +41,8 @@ func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir stri
 	}
 	if err != nil {
 		var remote *RemoteError
-		if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) {
+		var status *statusError // there are servers that fail where they should refuse
+		if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &status) && status.status == http.StatusInternalServerError {
 			err = fmt.Errorf("%w: %w", errRefused, err)
 		}
 		return nil, 0, err

@@ -77,7 +77,10 @@ func (l *webLink) transport() (*http.Transport, error) {
 		d.Policy.Proxy, d.Policy.ProxyFromEnvironment = nil, false
 		t := c.http.Transport(d, cfg)
 		if p != nil {
-			t.Proxy = http.ProxyURL(p)
+			t.Proxy = func(req *http.Request) (*url.URL, error) {
+				host, port := hostPort(req.URL)
+				return p, vet(req.Context(), d, netguard.HostPort(host, port))
+			}
 		}
 		return t
 	}), nil

@@ -5,6 +5,8 @@ package git
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +57,25 @@ func (l *lfsFiles) replace(path string) func(io.Writer) error {
 		return nil
 	}
 	return f.copyTo
+}
+
+// pointer is what was replaced at a path, nil for nothing.
+func (l *lfsFiles) pointer(path string) *lfs.Pointer {
+	if l == nil || l.files[path] == nil {
+		return nil
+	}
+	return &l.files[path].Pointer
+}
+
+// holds reports whether a file is the content that a pointer names.
+func holds(root *os.Root, path string, p *lfs.Pointer) (bool, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return false, err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(f, p.Size+1))
+	return n == p.Size && hex.EncodeToString(h.Sum(nil)) == p.OID, errors.Join(err, f.Close())
 }
 
 func (f *lfsFile) copyTo(w io.Writer) error {

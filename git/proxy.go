@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/net/proxy"
+
+	"github.com/gitops-kit/sdk/git/internal/netguard"
 )
 
 var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"} //nolint:gochecknoglobals // a table that never changes
@@ -79,6 +82,9 @@ func (c *Client) dialThrough(ctx context.Context, address string) (net.Conn, err
 	if p == nil {
 		return d.DialContext(ctx, "tcp", address)
 	}
+	if err := vet(ctx, d, address); err != nil {
+		return nil, err
+	}
 	port := p.Port()
 	if port == "" {
 		port = proxyPorts[p.Scheme]
@@ -104,6 +110,32 @@ func (c *Client) dialThrough(ctx context.Context, address string) (net.Conn, err
 		return nil, err
 	}
 	return conn, nil
+}
+
+// vet judges an address that a proxy is going to dial: literals always, names
+// where they resolve here. The proxy may know others.
+func vet(ctx context.Context, d *netguard.Dialer, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || d.Configured[netguard.HostPort(host, port)] && !isLiteral(host) {
+		return err
+	}
+	addrs := []netip.Addr{}
+	if a, err := netip.ParseAddr(host); err == nil {
+		addrs = append(addrs, a)
+	} else if found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host); err == nil {
+		addrs = found
+	}
+	for _, a := range addrs {
+		if err := d.Policy.Check(host, a, d.Configured[netguard.HostPort(host, port)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isLiteral(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 type contextDialer interface {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/gitindex"
+	"github.com/gitops-kit/sdk/git/internal/lfs"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/worktree"
 )
@@ -48,7 +49,8 @@ type fileState struct {
 	mode   uint32
 	stat   gitindex.Stat
 	mtime  time.Time
-	absent bool // outside the sparse set
+	absent bool         // outside the sparse set
+	large  *lfs.Pointer // what the blob points to, when that is in the worktree
 }
 
 // Head returns branch and commit; the branch is empty while detached, the

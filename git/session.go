@@ -176,6 +176,9 @@ func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, l
 		if err == nil && stream != nil {
 			_, err = io.Copy(s.ssh.in, io.LimitReader(stream, length))
 		}
+		if err == nil && s.service == receivePack {
+			err = s.ssh.in.Close() // as git does: there are servers that read the pack to its end
+		}
 		if err != nil {
 			return nil, s.ssh.failed(err)
 		}

@@ -139,7 +139,7 @@ func (s *scan) file(p string) error {
 	if known && old.mode == mode && !old.absent && old.unchanged(info, s.r.stamp) {
 		return nil
 	}
-	id, err := s.hash(p, mode)
+	id, err := s.id(p, mode, old)
 	if err != nil {
 		return fmt.Errorf("%q: %w", redact.Text(p, 256), err)
 	}
@@ -174,6 +174,16 @@ func gitMode(i fs.FileInfo) (uint32, error) {
 		return object.ModeFile, nil
 	}
 	return 0, ErrSpecialFile
+}
+
+// id is the id of a path; a large file has that of its pointer.
+func (s *scan) id(p string, mode uint32, old fileState) (driver.Hash, error) {
+	if old.large != nil && mode != object.ModeSymlink {
+		if same, err := holds(s.r.root, p, old.large); same || err != nil {
+			return old.id, err
+		}
+	}
+	return s.hash(p, mode)
 }
 
 // hash computes the id that a file would have.
