@@ -91,6 +91,5 @@ func (h *History) Upsert(s SnapshotUpdate) {
 	next.LastReconciledDuration = Duration{Duration: s.Took}
 	next.Metadata = maps.Clone(s.Metadata)
 	next.TotalReconciliations += max(s.Runs, 1)
-	out := append(make(History, 0, MaxHistory), next)
-	*h = append(out, rest[:min(len(rest), MaxHistory-1)]...)
+	*h = append(append(make(History, 0, MaxHistory), next), rest[:min(len(rest), MaxHistory-1)]...)
 }

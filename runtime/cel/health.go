@@ -87,7 +87,7 @@ func (h *health) evaluate(ctx context.Context, object map[string]any) (status, m
 		case errors.As(err, &cost), err != nil && ctx.Err() != nil:
 			return "", "", err
 		case err != nil:
-			return InProgress, err.Error(), nil
+			return InProgress, err.Error(), nil //nolint:nilerr // the error is the message
 		case yes:
 			return r.status, "", nil
 		}

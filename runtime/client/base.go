@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/discovery"
@@ -38,8 +37,6 @@ type base struct {
 	refresh time.Time // when a provider's login must be renewed
 }
 
-var logins atomic.Uint64
-
 // base returns the server of a target, reaching it when it is new.
 func (p *Pool) base(ctx context.Context, id string, t Target) (*base, error) {
 	p.mu.Lock()
@@ -56,7 +53,8 @@ func (p *Pool) base(ctx context.Context, id string, t Target) (*base, error) {
 	if fresh {
 		b = &base{id: id, key: id, ready: make(chan struct{})}
 		if t.Provider != nil && t.Kubeconfig == nil {
-			b.key = fmt.Sprintf("%s#%d", id, logins.Add(1))
+			p.logins++
+			b.key = fmt.Sprintf("%s#%d", id, p.logins)
 		}
 		p.bases[id] = b
 	}

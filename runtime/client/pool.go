@@ -76,6 +76,7 @@ type Pool struct {
 	bases   map[string]*base
 	entries map[string]*entry
 	idle    *list.List // of *entry without users, most recently used first
+	logins  uint64     // of providers: each makes a base of its own
 	closed  bool
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // ConditionsError reports a status.conditions that is not a list of conditions.
-type ConditionsError struct {
+type ConditionsError struct { //nolint:revive // the name is part of the specified surface
 	// Err is what decoding said.
 	Err error
 }

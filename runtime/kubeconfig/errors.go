@@ -19,7 +19,7 @@ var ErrUnsupportedKubeconfigField = errors.New("unsupported kubeconfig field")
 type LimitError = limits.LimitError
 
 // KubeconfigFieldError reports a field of a selected entry that is not accepted.
-type KubeconfigFieldError struct {
+type KubeconfigFieldError struct { //nolint:revive // the name is part of the specified surface
 	// Field is its path, such as "users[0].user.tokenFile".
 	Field string
 }

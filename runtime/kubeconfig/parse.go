@@ -113,7 +113,6 @@ type parser struct {
 	out     *rest.Config
 	context string
 	dropped []string
-	insec   bool
 	creds   bool
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -145,7 +146,7 @@ func (s *sink) Error(err error, msg string, kv ...any) { s.write("error", msg, e
 // WithValues implements logr.LogSink.
 func (s *sink) WithValues(kv ...any) logr.LogSink {
 	c := *s
-	c.values = append(s.values[:len(s.values):len(s.values)], kv...)
+	c.values = slices.Concat(s.values, kv)
 	return &c
 }
 

@@ -6,6 +6,7 @@ package probes_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestProbes(t *testing.T) {
 	g := NewWithT(t)
 	get := func(s *probes.Set) int {
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		return w.Code
 	}
 	s := &probes.Set{}

@@ -39,7 +39,7 @@ func (c Class) String() string {
 }
 
 // weights are the turns of the classes in one round.
-var weights = [classes]int{8, 3, 1}
+var weights = [classes]int{8, 3, 1} //nolint:gochecknoglobals // never written; Go has no constant arrays
 
 // Request is the key of the queue.
 type Request = reconcile.Request

@@ -6,6 +6,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gitops-kit/sdk/apis/meta"
@@ -200,7 +201,7 @@ func (h *harness[T]) next(e *ending[T], s Summary) ctrl.Result {
 func (h *harness[T]) eventsOf(e *ending[T], s Summary) []events.Event {
 	list := e.st.events
 	var ev events.Event
-	ok := true
+	var ok bool
 	if h.o.Event != nil {
 		ev, ok = h.o.Event(e.obj, s)
 	} else {
@@ -212,7 +213,7 @@ func (h *harness[T]) eventsOf(e *ending[T], s Summary) []events.Event {
 	if ev.Object == nil {
 		ev.Object = e.obj
 	}
-	return append(list[:len(list):len(list)], ev)
+	return append(slices.Clip(list), ev)
 }
 
 // event is the harness's own event about the end of a run.

@@ -76,7 +76,7 @@ func (h *harness[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			logf.FromContext(ctx).Error(err, "finalizer not added")
 			return h.requeue(key, h.memory.backoff(key, obj.GetGeneration(), ""), queue.Retry), nil
 		case err != nil || added:
-			return h.requeue(key, time.Millisecond, queue.Urgent), nil
+			return h.requeue(key, time.Millisecond, queue.Urgent), nil //nolint:nilerr // a conflict: the next run reads anew
 		}
 	}
 	if wait := h.throttle(key, obj); wait > 0 {

@@ -85,15 +85,12 @@ func (p *parker) take(key types.NamespacedName) *parkedRun {
 	return r
 }
 
-// stop ends the parked run of an object; false when there was none.
-func (p *parker) stop(key types.NamespacedName) bool {
-	r := p.take(key)
-	if r == nil {
-		return false
+// stop ends the parked run of an object, if there is one.
+func (p *parker) stop(key types.NamespacedName) {
+	if r := p.take(key); r != nil {
+		r.waiter.Stop()
+		r.scope.Release()
 	}
-	r.waiter.Stop()
-	r.scope.Release()
-	return true
 }
 
 // stopAll ends every parked run.

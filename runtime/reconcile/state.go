@@ -70,7 +70,7 @@ type state struct {
 	imu       sync.Mutex
 	trigger   *Trigger
 	interrupt context.CancelFunc
-	ictx      context.Context
+	ictx      context.Context //nolint:containedctx // made once per run, on demand, and handed to the author
 }
 
 type request struct {

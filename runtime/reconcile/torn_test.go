@@ -65,7 +65,10 @@ func start(t *testing.T, a reconcile.Reconciler[*app], o reconcile.Options[*app]
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Start(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		g.Expect(<-done).To(Succeed())
+	})
 	return w
 }
 

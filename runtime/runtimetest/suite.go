@@ -123,7 +123,7 @@ func (r *runner[T]) violate(script, format string, a ...any) {
 }
 
 func (r *runner[T]) launch(ctx context.Context) {
-	ctx, r.cancel = context.WithCancel(ctx)
+	ctx, r.cancel = context.WithCancel(ctx) //nolint:gosec // halt calls it
 	r.ended = make(chan error, 1)
 	go func() { r.ended <- r.s.Start(ctx) }()
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // GroupVersion of the test kinds.
-var GroupVersion = schema.GroupVersion{Group: "test.gitops-kit.github.io", Version: "v1"}
+var GroupVersion = schema.GroupVersion{Group: "test.gitops-kit.github.io", Version: "v1"} //nolint:gochecknoglobals // never written; as in packages of API types
 
 // AddToScheme registers the test kinds.
 func AddToScheme(s *runtime.Scheme) error {

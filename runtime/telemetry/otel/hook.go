@@ -27,9 +27,9 @@ func Hook(t trace.Tracer) telemetry.Hook {
 		list := make([]attribute.KeyValue, 0, len(attrs))
 		for _, a := range attrs {
 			list = append(list, convert(a))
-			if revision, ok := a.Value.(string); ok && a.Key == telemetry.Revision && revision != "" && !trace.SpanContextFromContext(ctx).IsValid() {
-				ctx = join(ctx, revision)
-			}
+		}
+		if revision := revisionOf(attrs); revision != "" && !trace.SpanContextFromContext(ctx).IsValid() {
+			ctx = join(ctx, revision)
 		}
 		ctx, span := t.Start(ctx, name, trace.WithAttributes(list...))
 		return ctx, func(err error) {
@@ -39,6 +39,16 @@ func Hook(t trace.Tracer) telemetry.Hook {
 			span.End()
 		}
 	}}
+}
+
+// revisionOf returns what a span is about, empty when that is not said.
+func revisionOf(attrs []telemetry.Attr) string {
+	for _, a := range attrs {
+		if revision, ok := a.Value.(string); ok && a.Key == telemetry.Revision {
+			return revision
+		}
+	}
+	return ""
 }
 
 // join makes ctx a child of the trace of a revision.
