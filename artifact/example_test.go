@@ -38,7 +38,7 @@ func Example() {
 	}
 	store, _ := artifact.NewStore(driver, artifact.Options{BaseURL: listener.Addr().String()})
 	defer store.Close()
-	go server.New(store, server.Options{}).Serve(ctx, listener)
+	go func() { _ = server.New(store, server.Options{}).Serve(ctx, listener) }()
 
 	key := artifact.Key{Kind: "GitRepository", Namespace: "default", Name: "app", File: "4b825dc6.tar.gz"}
 	root, _ := os.OpenRoot(source)

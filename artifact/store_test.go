@@ -241,11 +241,11 @@ func TestCollectTTL(t *testing.T) {
 		s := newStore(t, base, artifact.Options{Limits: artifact.Limits{Records: 1}})
 		write(t, s, "old", "1")
 		cur := write(t, s, "new", "2")
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		c, err := s.Collect(t.Context(), key(""), cur)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(c.Removed).To(BeEmpty())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		c, err = s.Collect(t.Context(), key(""), cur)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(c.Removed).To(HaveLen(1))
@@ -266,12 +266,12 @@ func TestSweepGrace(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		keep := func(k artifact.Key) bool { return k.Name == "app" }
 		for _, wait := range []time.Duration{0, 59 * time.Minute} {
-			time.Sleep(wait)
+			<-time.After(wait)
 			c, err := s.Sweep(t.Context(), keep)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(c.Removed).To(BeEmpty())
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		c, err := s.Sweep(t.Context(), keep)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(c.Removed).To(HaveLen(1))

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +20,9 @@ import (
 	"github.com/gitops-kit/sdk/untar"
 )
 
-// CR-3, TAR-2: killed at every hit of every failpoint, the destination is
-// absent or complete, and the next extraction works.
+// CR-2, CR-3, CR-5, TAR-2: killed at every hit of every failpoint, and killed
+// again by chance, the destination is absent or complete, and the next
+// extraction works.
 func TestCrash(t *testing.T) {
 	var b raw
 	for i := range 5 {
@@ -49,25 +51,36 @@ func TestCrash(t *testing.T) {
 	hits := strings.Split(strings.TrimSpace(string(text)), "\n")
 	want := extract(t, archive, untar.Options{}).tree
 	points := map[string]bool{}
-	for _, h := range hits {
-		name, n, _ := strings.Cut(h, " ")
-		points[name] = true
-		parent := t.TempDir()
-		dst := filepath.Join(parent, "dst")
-		err := run(dst, name+"@"+n+"=kill")
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("%s: not killed: %v", h, err)
-		}
-		if _, err := os.Lstat(dst); err == nil {
-			t.Fatalf("%s: the destination is there before everything was done", h)
+	after := func(dst string, hits ...string) {
+		for _, h := range hits {
+			name, n, _ := strings.Cut(h, " ")
+			points[name] = true
+			err := run(dst, name+"@"+n+"=kill")
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("%v: not killed: %v", hits, err)
+			}
+			if _, err := os.Lstat(dst); err == nil {
+				t.Fatalf("%v: the destination is there before everything was done", hits)
+			}
 		}
 		if _, err := untar.Extract(t.Context(), bytes.NewReader(archive), dst, untar.Options{}); err != nil {
-			t.Fatalf("%s: %v", h, err)
+			t.Fatalf("%v: %v", hits, err)
 		}
 		if got := tree(t, dst); fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("%s: %v", h, names(got))
+			t.Fatalf("%v: %v", hits, names(got))
 		}
+	}
+	for _, h := range hits {
+		after(filepath.Join(t.TempDir(), "dst"), h)
+	}
+	doubles := 10
+	if os.Getenv("GITOPS_KIT_LONG") != "" {
+		doubles = 100
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range doubles {
+		after(filepath.Join(t.TempDir(), "dst"), hits[rng.IntN(len(hits))], hits[rng.IntN(len(hits))])
 	}
 	for _, p := range []string{"untar/after-mkdir", "untar/after-entry", "untar/before-publish"} {
 		if !points[p] {

@@ -95,7 +95,7 @@ func TestExtraction(t *testing.T) {
 	for name, want := range map[string]fs.FileMode{"d": 0o755, "d/run": 0o755, "d/text": 0o644} {
 		info, err := os.Stat(filepath.Join(dst, name))
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(info.Mode().Perm() &^ want).To(BeZero(), name)
+		g.Expect(info.Mode().Perm()&^want).To(BeZero(), name)
 		g.Expect(info.Mode().Perm()&0o700).To(Equal(want&0o700), name)
 	}
 	for name, l := range map[string]untar.Limits{"tar-entries": {Entries: 2}, "tar-file": {File: 3}, "tar-depth": {Depth: 1}, "tar-expanded": {Expanded: 600}} {

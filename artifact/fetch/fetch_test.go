@@ -208,7 +208,7 @@ func TestFaults(t *testing.T) {
 		"NotFound":  {do: status(404), want: fetch.ErrNotFound, requests: 1},
 		"Gone":      {do: status(410), want: fetch.ErrNotFound, requests: 1},
 		"Forbidden": {do: status(403), status: 403, requests: 1},
-		"Always503": {do: func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, status: 503, requests: 10},
+		"Always503": {do: func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, status: 503, requests: 10},
 		"WrongOnce": {do: func(n int, w http.ResponseWriter, r *http.Request) {
 			content(map[bool][]byte{true: other, false: data}[n == 1], "x")(n, w, r)
 		}, requests: 2},
@@ -227,10 +227,10 @@ func TestFaults(t *testing.T) {
 		"Endless":      {do: endless, max: 1 << 20, want: fetch.ErrLimit, requests: 1},
 		"BigHeader":    {do: content(data, sum), max: 100, want: fetch.ErrLimit, requests: 1},
 		"OtherRange":   {do: badRange(data, sum), want: fetch.ErrResponse, requests: 2},
-		"RedirectLoop": {do: func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", 302) }, want: fetch.ErrRedirectBlocked, requests: 6},
+		"RedirectLoop": {do: func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, want: fetch.ErrRedirectBlocked, requests: 6},
 		"ToFile": {do: func(_ int, w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "file:///etc/passwd")
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		}, want: fetch.ErrRedirectBlocked, requests: 1},
 	}
 	for name, tc := range cases {
@@ -276,7 +276,7 @@ func badRange(data []byte, sum string) func(int, http.ResponseWriter, *http.Requ
 			return
 		}
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(data)-1, len(data)))
-		w.WriteHeader(206)
+		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(data)
 	}
 }

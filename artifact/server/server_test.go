@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,9 +57,9 @@ func start(t testing.TB, o server.Options) *site {
 	return st
 }
 
-func (s *site) write(t testing.TB, file, text string) *meta.Artifact {
+func (s *site) write(t testing.TB, text string) *meta.Artifact {
 	t.Helper()
-	a, err := s.store.Write(t.Context(), artifact.Key{Kind: "GitRepository", Namespace: "default", Name: "app", File: file}, "r", func(w io.Writer) error {
+	a, err := s.store.Write(t.Context(), artifact.Key{Kind: "GitRepository", Namespace: "default", Name: "app", File: "a.tar.gz"}, "r", func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err
 	}, artifact.WriteOptions{})
@@ -93,7 +94,7 @@ func (s *site) raw(t testing.TB, line string, headers ...string) (*http.Response
 func TestPaths(t *testing.T) {
 	g := NewWithT(t)
 	s := start(t, server.Options{})
-	s.write(t, "a.tar.gz", "hello")
+	s.write(t, "hello")
 	const good = "/gitrepository/default/app/a.tar.gz"
 	for _, line := range []string{"GET " + good, "GET /gitrepository/default/app/%61.tar.gz", "GET " + good + "?x=y", "GET http://other" + good} {
 		resp, body := s.raw(t, line)
@@ -130,7 +131,7 @@ func TestHeadersAndRanges(t *testing.T) {
 	g := NewWithT(t)
 	s := start(t, server.Options{})
 	text := strings.Repeat("0123456789", 1000)
-	a := s.write(t, "a.tar.gz", text)
+	a := s.write(t, text)
 	_, err := s.store.Link(t.Context(), artifact.Key{Kind: "GitRepository", Namespace: "default", Name: "app", File: "a.tar.gz"}, "latest.tar.gz")
 	g.Expect(err).NotTo(HaveOccurred())
 	const line = "/gitrepository/default/app/a.tar.gz"
@@ -156,7 +157,7 @@ func TestHeadersAndRanges(t *testing.T) {
 	defer oracle.Close()
 	for _, h := range []string{"bytes=0-0", "bytes=5-", "bytes=-5", "bytes=9999-", "bytes=0-99999", "bytes=10000-", "bytes=-0", "bytes=5-1", "bytes=x", "lines=0-1", "bytes=-99999"} {
 		resp, body := s.raw(t, "GET "+line, "Range: "+h)
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", oracle.URL, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, oracle.URL, nil)
 		req.Header.Set("Range", h)
 		want, err := http.DefaultTransport.RoundTrip(req)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -185,7 +186,7 @@ func TestCorruptNeverComplete(t *testing.T) {
 	s := start(t, server.Options{})
 	text := strings.Repeat("0123456789abcdef", 20_000)
 	for i := range 24 {
-		a := s.write(t, "a.tar.gz", text)
+		a := s.write(t, text)
 		p := filepath.Join(s.base, filepath.FromSlash(a.Path))
 		f, err := os.OpenFile(p, os.O_WRONLY, 0)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -205,7 +206,7 @@ func TestCorruptNeverComplete(t *testing.T) {
 		resp, _ = s.raw(t, "GET /"+a.Path)
 		g.Expect(resp.StatusCode).To(Equal(404), "put aside")
 	}
-	a := s.write(t, "a.tar.gz", text)
+	a := s.write(t, text)
 	resp, body := s.raw(t, "GET /"+a.Path)
 	g.Expect(resp.StatusCode).To(Equal(200))
 	g.Expect(body).To(Equal(text), "healed by the next write")
@@ -217,7 +218,7 @@ func TestShutdownAndLimits(t *testing.T) {
 	g := NewWithT(t)
 	s := start(t, server.Options{Connections: 2})
 	text := strings.Repeat("x", 30<<20)
-	a := s.write(t, "a.tar.gz", text)
+	a := s.write(t, text)
 	c, err := net.Dial("tcp", s.addr)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer c.Close()
@@ -271,4 +272,30 @@ func Example() {
 	server.New(store, server.Options{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	fmt.Print(w.Code, " ", w.Body.String())
 	// Output: 200 ok
+}
+
+// ART-40: whatever the path is, the answer is a stored file as a whole or one
+// and the same 404.
+func FuzzRequestPath(f *testing.F) {
+	s := start(f, server.Options{})
+	a := s.write(f, "text")
+	h := server.New(s.store, server.Options{})
+	for _, p := range []string{
+		"/", "/" + a.Path, "/" + a.Path + "/", "//" + a.Path, "/gitrepository/default/app/..", "/gitrepository/default/app/%2e%2e/a.tar.gz",
+		`/gitrepository\default\app\a.tar.gz`, "/gitrepository/default/app/.index.json", "/.lock", "/gitrepository/default/app/a.tar.gz\x00", "*", "http://h/" + a.Path,
+	} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: http.Header{}})
+		body := w.Body.String()
+		switch {
+		case path == "/" && w.Code == http.StatusOK && body == "ok\n":
+		case path == "/"+a.Path && w.Code == http.StatusOK && body == "text":
+		case w.Code == http.StatusNotFound && body == "not found\n":
+		default:
+			t.Fatalf("%q: %d %q", path, w.Code, body)
+		}
+	})
 }

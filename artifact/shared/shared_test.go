@@ -19,6 +19,7 @@ import (
 	"github.com/gitops-kit/sdk/apis/meta"
 	"github.com/gitops-kit/sdk/artifact"
 	"github.com/gitops-kit/sdk/artifact/shared"
+	"github.com/gitops-kit/sdk/untar/digest"
 )
 
 func key(file string) artifact.Key {
@@ -193,4 +194,44 @@ func ExampleNew() {
 	st, err := d.Put(context.Background(), key("app.tar.gz"), strings.NewReader("content"))
 	fmt.Println(st.Key, st.Size, err)
 	// Output: test/default/a.b/app.tar.gz 7 <nil>
+}
+
+// ART-31, R5: whatever an index document of the registry says, no name or
+// digest that is none comes out of it, and reading it fails as corrupt or too
+// long, or gives files that are what they claim to be.
+func FuzzIndex(f *testing.F) {
+	sum := "sha256:" + strings.Repeat("0", 64)
+	for _, s := range []string{
+		"", "{}", `{"last":1,"entries":[{"file":"a","digest":"` + sum + `","size":1,"seq":1,"written":"2026-01-01T00:00:00Z"}]}`,
+		`{"last":1,"entries":[{"file":"../a","digest":"` + sum + `","size":1,"seq":1}]}`, `{"entries":[{"file":"a","digest":"sha256:../../x"}]}`,
+		`{"links":{"latest":"../../x"}}`, `{"garbage":[{"digest":"x"}]}`, `{"last":1,"entries":[{"file":"a","digest":"` + sum + `","size":-1,"seq":2}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m := newMemory()
+		m.indexes["test.default.a.b"] = body
+		d := driver(t, m, shared.Options{Fresh: -1, ReadOnly: true})
+		list, err := d.List(t.Context(), key(""))
+		var le *artifact.LimitError
+		if err != nil {
+			if !errors.Is(err, artifact.ErrCorrupt) && !errors.As(err, &le) {
+				t.Fatal(err)
+			}
+			return
+		}
+		for _, st := range list {
+			if st.Key.Validate() != nil || st.Key.Object() != key("") || st.Size < 0 {
+				t.Fatalf("%+v", st)
+			}
+			if _, err := digest.Parse(st.Digest); err != nil {
+				t.Fatal(err)
+			}
+			r, _, err := d.Get(t.Context(), st.Key)
+			if err == nil {
+				_ = r.Close()
+				t.Fatal("a blob that is nowhere was opened")
+			}
+		}
+	})
 }

@@ -187,4 +187,5 @@ const (
 	limitEntries    = "tar-entries"
 	limitDepth      = "tar-depth"
 	limitPath       = "tar-path"
+	limitComponent  = "tar-component"
 )

@@ -158,6 +158,8 @@ type Limits struct {
 	Depth int64
 	// Path bounds a path in bytes. Default 4,096 (tar-path).
 	Path int64
+	// Component bounds one name in bytes. Default 255 (tar-component).
+	Component int64
 }
 
 // Unlimited lists the names of the limits that are switched off.
@@ -169,6 +171,7 @@ func (l Limits) file() int64       { return limits.Or(l.File, 512<<20) }
 func (l Limits) entries() int64    { return limits.Or(l.Entries, 100_000) }
 func (l Limits) depth() int64      { return limits.Or(l.Depth, 128) }
 func (l Limits) path() int64       { return limits.Or(l.Path, 4096) }
+func (l Limits) component() int64  { return limits.Or(l.Component, 255) }
 
 func (o Options) jobs() int {
 	if o.Jobs > 0 {

@@ -349,6 +349,7 @@ func TestWriterRefuses(t *testing.T) {
 		"NUL":           {[]add{{"a\x00", f, 0, ""}}, tarball.ErrName},
 		"Backslash":     {[]add{{`\a`, f, 0, ""}}, tarball.ErrName},
 		"TooBig":        {[]add{{"a", f, 600 << 20, ""}}, tarball.ErrLimit},
+		"LongName":      {[]add{{strings.Repeat("n", 256), f, 0, ""}}, tarball.ErrLimit},
 		"TooDeep":       {[]add{{strings.Repeat("a/", 128) + "b", f, 0, ""}}, tarball.ErrLimit},
 	}
 	for name, tc := range cases {
@@ -375,6 +376,28 @@ func TestWriterRefuses(t *testing.T) {
 	g := NewWithT(t)
 	_, err := tarball.NewWriter(io.Discard, tarball.Options{Digests: []string{"md5"}}).Close()
 	g.Expect(errors.Is(err, digest.ErrUnsupported)).To(BeTrue())
+}
+
+// TAR-30: a single file is an archive with one entry.
+func TestSingleFile(t *testing.T) {
+	g := NewWithT(t)
+	var b bytes.Buffer
+	w := tarball.NewWriter(&b, tarball.Options{Modes: tarball.Portable})
+	g.Expect(w.Add("values.yaml", 0o600, 4, strings.NewReader("a: 1"))).To(Succeed())
+	res, err := w.Close()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Files).To(Equal(1))
+	g.Expect(res.Dirs).To(BeZero())
+	var got []untar.Entry
+	var text []byte
+	_, err = untar.Walk(t.Context(), &b, func(e untar.Entry, r io.Reader) (err error) {
+		got = append(got, e)
+		text, err = io.ReadAll(r)
+		return err
+	}, untar.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got).To(Equal([]untar.Entry{{Path: "values.yaml", Mode: 0o644, Size: 4}}))
+	g.Expect(string(text)).To(Equal("a: 1"))
 }
 
 // A writer that fails, at the first block and later; and limits of output.
@@ -416,6 +439,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func FuzzWriter(f *testing.F) {
 	f.Add("a|b/|b/c|ü", uint16(5))
 	f.Add(strings.Repeat("x", 150)+"|z/|z/"+strings.Repeat("y", 200), uint16(600))
+	f.Add("z/|z/"+strings.Repeat("y", 256), uint16(1))
 	f.Fuzz(func(t *testing.T, list string, size uint16) {
 		var b bytes.Buffer
 		w := tarball.NewWriter(&b, tarball.Options{})

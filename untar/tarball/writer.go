@@ -114,8 +114,12 @@ func (t *Writer) check(path string) error {
 			}
 			continue
 		}
-		if c := path[start:i]; c == "" || c == "." || names.Unsafe(c, start == 0) != "" {
+		c := path[start:i]
+		if c == "" || c == "." || names.Unsafe(c, start == 0) != "" {
 			return ErrName
+		}
+		if limit := t.o.Limits.component(); int64(len(c)) > limit {
+			return &LimitError{Name: limitComponent, Max: limit, Got: int64(len(c))}
 		}
 		if i < len(path) {
 			depth++
