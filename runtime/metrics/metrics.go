@@ -137,19 +137,25 @@ func (r *Recorder) Reconcile(kind, namespace, name string, d time.Duration) {
 	}
 }
 
+// What State records.
+var (
+	stateTypes    = [...]string{"Ready", "Reconciling", "Stalled", "Healthy"}                                         //nolint:gochecknoglobals // never written
+	stateStatuses = [...]metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} //nolint:gochecknoglobals // never written
+)
+
 // State records conditions and suspension of an object, if the options say so.
 func (r *Recorder) State(kind, namespace, name string, conditions []metav1.Condition, suspended bool) {
 	if r == nil || !r.state {
 		return
 	}
-	for _, typ := range []string{"Ready", "Reconciling", "Stalled", "Healthy"} {
+	for _, typ := range stateTypes {
 		now := metav1.ConditionUnknown
 		for _, c := range conditions {
 			if c.Type == typ {
 				now = c.Status
 			}
 		}
-		for _, s := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
+		for _, s := range stateStatuses {
 			r.condition.WithLabelValues(kind, name, namespace, typ, string(s)).Set(bit(s == now))
 		}
 	}
@@ -161,12 +167,18 @@ func (r *Recorder) Delete(kind, namespace, name string) {
 	if r == nil {
 		return
 	}
-	l := prometheus.Labels{"kind": kind, "name": name, "namespace": namespace}
-	r.duration.DeletePartialMatch(l)
-	r.condition.DeletePartialMatch(l)
-	r.suspended.DeletePartialMatch(l)
-	r.tokenEvents.DeletePartialMatch(l)
-	r.inventory.DeletePartialMatch(l)
+	// By all labels where they are known: a partial match walks every series.
+	r.duration.DeleteLabelValues(kind, name, namespace)
+	r.inventory.DeleteLabelValues(kind, name, namespace)
+	if r.state {
+		r.suspended.DeleteLabelValues(kind, name, namespace)
+		for _, typ := range stateTypes {
+			for _, status := range stateStatuses {
+				r.condition.DeleteLabelValues(kind, name, namespace, typ, string(status))
+			}
+		}
+	}
+	r.tokenEvents.DeletePartialMatch(prometheus.Labels{"kind": kind, "name": name, "namespace": namespace})
 }
 
 // DeleteCache removes the cache series of an object; they have no kind.
