@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -351,4 +352,39 @@ func TestIdsAreDeterministic(t *testing.T) {
 		return r.Refs()
 	}
 	g.Expect(refs()).To(Equal(refs()))
+}
+
+// TST-10: generated histories are right by the git program and of the shape that
+// was asked for.
+func TestGeneratedHistories(t *testing.T) {
+	cases := map[string]struct {
+		opts         gitserver.GenOptions
+		merges, tags int
+	}{
+		"Line":   {opts: gitserver.GenOptions{Commits: 120, Files: 110}},
+		"Merges": {opts: gitserver.GenOptions{Commits: 100, Files: 10, MergeEvery: 10, TagEvery: 25, Seed: 7}, merges: 9, tags: 4},
+	}
+	if os.Getenv("GITOPS_KIT_LONG") == "1" {
+		large := cases["Line"]
+		large.opts, large.tags = gitserver.GenOptions{Commits: 50_000, Files: 5000, TagEvery: 1000}, 50
+		cases["Line"] = large
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := gitserver.Start(t, gitserver.Options{})
+			r := s.Repo("big")
+			tip := r.Generate(tc.opts)
+			g.Expect(r.Head("main")).To(Equal(tip))
+			c := newClient(t)
+			c.git("clone", "-q", r.URL(), "w")
+			w := c.at("w")
+			w.git("fsck", "--strict", "--full")
+			count := func(args ...string) string { return strings.TrimSpace(w.git(args...)) }
+			g.Expect(count("rev-list", "--count", "HEAD")).To(Equal(strconv.Itoa(tc.opts.Commits)))
+			g.Expect(count("rev-list", "--count", "--merges", "HEAD")).To(Equal(strconv.Itoa(tc.merges)))
+			g.Expect(strings.Count(w.git("ls-files"), "\n")).To(Equal(tc.opts.Files))
+			g.Expect(strings.Fields(w.git("tag", "--merged", "HEAD"))).To(HaveLen(tc.tags))
+		})
+	}
 }

@@ -95,6 +95,12 @@ type GenOptions struct {
 	Commits int
 	// Bytes is the total size of the first commit's files; zero: 64 a file.
 	Bytes int64
+	// MergeEvery makes every n-th commit a merge of a side branch of one
+	// commit, which counts as well; zero: the history is a line.
+	MergeEvery int
+	// TagEvery points a tag, "gen-000000" and so on, at every n-th commit of
+	// the branch; zero: no tags.
+	TagEvery int
 	// Seed varies the content; the content does not compress.
 	Seed uint64
 }
@@ -118,8 +124,24 @@ func (r *Repo) Generate(o GenOptions) Hash {
 		nodes[name(i)] = Node{Mode: modeFile, ID: r.store.put(BlobObject, []byte(content()))}
 	}
 	tip := r.Commit(o.Branch, nil, CommitOptions{Nodes: nodes})
+	line := 0 // commits of the branch before tip
+	tag := func() {
+		if o.TagEvery > 0 && line%o.TagEvery == 0 {
+			r.Tag(fmt.Sprintf("gen-%06d", line), string(tip))
+		}
+		line++
+	}
+	tag()
 	for i := 1; i < o.Commits; i++ {
-		tip = r.Commit(o.Branch, Files{name(i % o.Files): content()}, CommitOptions{})
+		change := Files{name(i % o.Files): content()}
+		if o.MergeEvery > 0 && i%o.MergeEvery == 0 && i+1 < o.Commits {
+			side := r.CommitOnly(change, CommitOptions{Parents: []Hash{tip}})
+			i++ // what it merges is what the side branch changed
+			tip = r.Commit(o.Branch, change, CommitOptions{Parents: []Hash{tip, side}})
+		} else {
+			tip = r.Commit(o.Branch, change, CommitOptions{})
+		}
+		tag()
 	}
 	return tip
 }
