@@ -259,7 +259,10 @@ func (d *deletePlanner) read(ctx context.Context) {
 				e.fail(err)
 			default:
 				e.r = r
-				want = append(want, &wanted{r: r, namespace: e.ID.Namespace, name: e.ID.Name, found: func(l *liveObject, err error) { d.judge(e, l, err) }})
+				want = append(want, &wanted{
+					r: r, namespace: e.ID.Namespace, name: e.ID.Name, metadata: !isDefinition(e.ID),
+					found: func(l *liveObject, err error) { d.judge(e, l, err) },
+				})
 			}
 		}
 	})
@@ -288,7 +291,10 @@ func (d *deletePlanner) judge(e *DeleteEntry, l *liveObject, err error) {
 		return
 	}
 	recorded := e.uid
-	e.live, e.uid, e.rv = l.u, l.uid(), l.resourceVersion()
+	e.live, e.uid, e.rv = l.u, strings.Clone(l.uid()), strings.Clone(l.resourceVersion())
+	if !isDefinition(e.ID) {
+		e.live = judged(l.u)
+	}
 	switch {
 	case d.keptUID[e.uid]:
 		e.skip(WhySameObject, false)
@@ -307,6 +313,38 @@ func (d *deletePlanner) judge(e *DeleteEntry, l *liveObject, err error) {
 	default:
 		e.Decision, e.Why = DecisionDelete, WhyNotListed
 	}
+}
+
+func isDefinition(id ID) bool {
+	return groupKind(id) == schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+}
+
+// judged returns of an object only what a judgement may depend on, in memory
+// of its own: a plan for many objects must not hold all of them.
+func judged(u *unstructured.Unstructured) *unstructured.Unstructured {
+	texts := func(key string) map[string]any {
+		m := nestedMap(u.Object, "metadata", key)
+		if len(m) == 0 {
+			return nil
+		}
+		out := make(map[string]any, len(m))
+		for k, v := range m {
+			if s, ok := v.(string); ok {
+				out[k] = strings.Clone(s)
+			}
+		}
+		return out
+	}
+	meta := map[string]any{"name": strings.Clone(u.GetName())}
+	if ns := u.GetNamespace(); ns != "" {
+		meta["namespace"] = strings.Clone(ns)
+	}
+	for _, key := range [...]string{"labels", "annotations"} {
+		if m := texts(key); m != nil {
+			meta[key] = m
+		}
+	}
+	return &unstructured.Unstructured{Object: map[string]any{"apiVersion": u.GetAPIVersion(), "kind": u.GetKind(), "metadata": meta}}
 }
 
 func (d *deletePlanner) protected(e *DeleteEntry) bool {

@@ -78,6 +78,7 @@ type wanted struct {
 	namespace, name string
 	found           func(live *liveObject, err error)
 	done            bool
+	metadata        bool // is enough; the same for all objects of a resource
 }
 
 // reader reads many objects with few requests.
@@ -171,17 +172,21 @@ func (rd *reader) list(ctx context.Context, r Resource, ns string, want []*wante
 	for _, w := range want {
 		index[objectKey{w.namespace, w.name}] = w
 	}
-	err := rd.listOnce(ctx, r, ns, index)
+	err := rd.listOnce(ctx, r, ns, want[0].metadata, index)
 	if err == nil || apierrors.IsForbidden(err) || ctx.Err() != nil || errors.Is(err, ErrLimit) || errors.Is(err, ErrThrottled) {
 		return err
 	}
-	return rd.listOnce(ctx, r, ns, index)
+	return rd.listOnce(ctx, r, ns, want[0].metadata, index)
 }
 
-func (rd *reader) listOnce(ctx context.Context, r Resource, ns string, index map[objectKey]*wanted) error {
-	rd.count.list.Add(1)
+func (rd *reader) listOnce(ctx context.Context, r Resource, ns string, metadata bool, index map[objectKey]*wanted) error {
+	count := &rd.count.list
+	if metadata {
+		count = &rd.count.meta
+	}
+	count.Add(1)
 	first := true
-	o := ListOptions{Namespace: ns, LabelSelector: rd.m.o.Owner.selector(), OnPage: func(int, string) {
+	o := ListOptions{Namespace: ns, LabelSelector: rd.m.o.Owner.selector(), MetadataOnly: metadata, OnPage: func(int, string) {
 		if !first {
 			rd.count.pages.Add(1)
 		}

@@ -180,6 +180,9 @@ func (c *restCluster) Send(ctx context.Context, w Write) (*unstructured.Unstruct
 	switch w.Verb {
 	case VerbApply:
 		req.method, req.contentType = http.MethodPatch, "application/apply-patch+yaml"
+		// The server would parse the body a second time, to warn of keys that
+		// are there twice; ours is made of a map. Unknown fields stay errors.
+		req.query.Set("fieldValidation", metav1.FieldValidationIgnore)
 		if w.Force {
 			req.query.Set("force", "true")
 		}
@@ -298,7 +301,7 @@ func (c *restCluster) pages(ctx context.Context, r Resource, o ListOptions, item
 	req := request{verb: "list", method: http.MethodGet, path: pathOf(r, o.Namespace, ""), query: q, resource: r, namespace: o.Namespace, timeout: max(listTimeout, c.o.RequestTimeout)}
 	if o.MetadataOnly {
 		req.metadata = true
-		req.accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+		req.accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 	}
 	var d jsonx.Decoder
 	var total, pages int64

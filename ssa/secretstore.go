@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fail"
@@ -70,6 +71,9 @@ type SecretStore struct {
 	c    Cluster
 	o    SecretStoreOptions
 	head HeadStore
+
+	mu    sync.Mutex
+	sound string // the version of the head whose chunks were last seen whole
 }
 
 var _ inventory.Store = (*SecretStore)(nil)
@@ -94,6 +98,23 @@ func (s *SecretStore) resource(ctx context.Context) (Resource, error) {
 // Load implements [inventory.Store]. A chunk that is missing or changed is
 // [inventory.ErrCorrupt].
 func (s *SecretStore) Load(ctx context.Context) (inventory.Set, string, error) {
+	set, version, err := s.load(ctx)
+	if err != nil {
+		s.trust("")
+	} else {
+		s.trust(version)
+	}
+	return set, version, err
+}
+
+// trust notes that the chunks of a version of the head were whole.
+func (s *SecretStore) trust(version string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sound = version
+}
+
+func (s *SecretStore) load(ctx context.Context) (inventory.Set, string, error) {
 	h, version, err := s.head.LoadHead(ctx)
 	if err != nil || h == nil {
 		return inventory.Set{}, version, err
@@ -125,15 +146,35 @@ func (s *SecretStore) Load(ctx context.Context) (inventory.Set, string, error) {
 }
 
 // Save implements [inventory.Store]: new chunks, then the head, then the
-// removal of chunks that no head names any more.
+// removal of chunks that no head names any more. What is stored already, and
+// was seen whole by this store, is not written again.
 func (s *SecretStore) Save(ctx context.Context, set inventory.Set, expected string) (string, error) {
-	old, _, err := s.head.LoadHead(ctx)
+	version, err := s.save(ctx, set, expected)
+	if err != nil {
+		s.trust("")
+	} else {
+		s.trust(version)
+	}
+	return version, err
+}
+
+func (s *SecretStore) stored(h *InventoryHead, current, digest, expected string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return h != nil && h.Format == formatV2 && h.Digest == digest && current != "" && current == expected && current == s.sound
+}
+
+func (s *SecretStore) save(ctx context.Context, set inventory.Set, expected string) (string, error) {
+	old, current, err := s.head.LoadHead(ctx)
 	if err != nil {
 		return "", err
 	}
 	enc, err := inventory.Encode(set)
 	if err != nil {
 		return "", err
+	}
+	if s.stored(old, current, enc.Digest, expected) {
+		return current, nil
 	}
 	h := &InventoryHead{Format: formatV2, Digest: enc.Digest, Entries: enc.Entries, Kinds: kindsOf(set)}
 	short := strings.TrimPrefix(enc.Digest, "sha256:")[:8]

@@ -74,40 +74,6 @@ func TestSecretStoreConforms(t *testing.T) {
 	})
 }
 
-// SSA-92, SSA-94: 50,000 ids, no stored object above 900 KiB, nothing left over.
-func TestSecretStoreLarge(t *testing.T) {
-	e := newEnv(t, ssa.Options{})
-	g := e.g
-	s, err := ssa.NewSecretStore(e.cluster, ssa.SecretStoreOptions{Namespace: e.ns, UID: "big"})
-	g.Expect(err).NotTo(HaveOccurred())
-	var set inventory.Set
-	for i := range 50_000 {
-		set.Add(inventory.Item{ID: inventory.ID{Namespace: e.ns, Name: fmt.Sprintf("object-%x-%d", i*2654435761, i), Kind: "ConfigMap"}, Version: "v1"})
-	}
-	v, err := s.Save(t.Context(), set, "")
-	g.Expect(err).NotTo(HaveOccurred())
-	for _, c := range e.chunks("big") {
-		data, _, _ := unstructured.NestedString(c.Object, "data", "entries")
-		g.Expect(base64.StdEncoding.DecodedLen(len(data))).To(BeNumerically("<=", 900<<10))
-		g.Expect(c.Object["immutable"]).To(BeTrue())
-	}
-	got, v2, err := s.Load(t.Context())
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(v2).To(Equal(v))
-	g.Expect(got.Equal(set)).To(BeTrue())
-	_, err = s.Save(t.Context(), inventory.Set{}, v)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(e.chunks("big")).To(HaveLen(1))
-	n, err := s.Sweep(t.Context(), false)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(n).To(BeZero())
-	n, err = s.Sweep(t.Context(), true)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(n).To(Equal(2))
-	_, err = ssa.NewSecretStore(e.cluster, ssa.SecretStoreOptions{Namespace: e.ns})
-	g.Expect(errors.Is(err, ssa.ErrInvalidObject)).To(BeTrue())
-}
-
 // SSA-93: when the inventory cannot be stored, nothing is written.
 func TestInventoryFailureStopsTheApply(t *testing.T) {
 	e := newEnv(t, ssa.Options{})

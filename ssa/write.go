@@ -175,16 +175,24 @@ func (a *applier) deleteForRecreation(ctx context.Context, e *Entry, propagation
 // final decides them, too. It reports whether nothing became blocked.
 func (a *applier) validate(ctx context.Context, from, to int, final bool) bool {
 	var todo []*Entry
+	var at []int
 	groups := map[string]bool{}
+	var brings *promises
 	for i := from; i < to; i++ {
 		e := &a.entries[i]
-		if e.Decision != DecisionDeferred || !final && a.needsStage(e) {
+		if e.Decision != DecisionDeferred {
+			continue
+		}
+		if brings == nil && !final {
+			brings = a.promises(e.Stage)
+		}
+		if !final && brings.needed(e) {
 			continue
 		}
 		if e.Why == WhyUnknownKind || e.Why == WhyNewDefinition {
 			groups[e.ID.Group] = true
 		}
-		todo = append(todo, e)
+		todo, at = append(todo, e), append(at, i)
 	}
 	if len(todo) == 0 {
 		return true
@@ -194,44 +202,91 @@ func (a *applier) validate(ctx context.Context, from, to int, final bool) bool {
 			r.Refresh(g)
 		}
 	}
-	a.m.each(len(todo), func(i int) { a.decideDeferred(ctx, todo[i]) })
+	a.decideDeferred(ctx, todo)
 	ok := true
-	for _, e := range todo {
-		i := a.index[e.ID]
+	for k, e := range todo {
+		o := &a.res.Outcomes[at[k]]
 		if e.Decision == DecisionBlocked {
 			ok = false
-			a.res.Outcomes[i].Err, a.res.Outcomes[i].blocked = e.Err, true
+			o.Err, o.blocked = e.Err, true
 		}
-		o := &a.res.Outcomes[i]
+		o.ID, a.index[e.ID] = e.ID, at[k] // a kind that has no namespaces after all
 		o.exists, o.UID, o.ResourceVersion, o.isStatus = e.x.existed, e.x.liveUID, e.x.liveRV, e.x.r.HasStatus
 	}
 	return ok
 }
 
-// needsStage reports whether what the entry waits for is written in the
-// entry's own stage.
-func (a *applier) needsStage(e *Entry) bool {
+// promises are the namespaces and kinds that a stage brings.
+type promises struct {
+	spaces map[string]bool
+	kinds  map[schema.GroupKind]bool
+}
+
+func (a *applier) promises(stage int) *promises {
+	p := &promises{spaces: map[string]bool{}, kinds: map[schema.GroupKind]bool{}}
 	for i := range a.entries {
-		o := &a.entries[i]
-		if o.Stage != e.Stage || o.x.desired == nil {
-			continue
-		}
-		switch {
-		case e.Why == WhyNewNamespace && o.ID == ID{Name: e.ID.Namespace, Kind: "Namespace"}:
-			return true
-		case (e.Why == WhyUnknownKind || e.Why == WhyNewDefinition) && o.ID.Kind == "CustomResourceDefinition":
-			for _, gvk := range definedKinds(o.x.desired.Object) {
-				if gvk.Group == e.ID.Group && gvk.Kind == e.ID.Kind {
-					return true
-				}
+		switch e := &a.entries[i]; {
+		case e.Stage != stage || e.x.desired == nil:
+		case e.ID == ID{Name: e.ID.Name, Kind: "Namespace"}:
+			p.spaces[e.ID.Name] = true
+		case e.ID.Kind == "CustomResourceDefinition":
+			for _, gvk := range definedKinds(e.x.desired.Object) {
+				p.kinds[gvk.GroupKind()] = true
 			}
 		}
+	}
+	return p
+}
+
+// needed reports whether what the entry waits for is among them.
+func (p *promises) needed(e *Entry) bool {
+	switch e.Why {
+	case WhyNewNamespace:
+		return p.spaces[e.ID.Namespace]
+	case WhyUnknownKind, WhyNewDefinition:
+		return p.kinds[groupKind(e.ID)]
 	}
 	return false
 }
 
-// decideDeferred makes the decision that the plan could not make.
-func (a *applier) decideDeferred(ctx context.Context, e *Entry) {
+// decideDeferred makes the decisions that the plan could not make: it looks up
+// kinds, waits for what is being deleted, reads, and asks the server.
+func (a *applier) decideDeferred(ctx context.Context, todo []*Entry) {
+	a.m.each(len(todo), func(i int) { a.readyDeferred(ctx, todo[i]) })
+	read := make([]bool, len(todo))
+	var want []*wanted
+	count := map[scope]int{}
+	for _, e := range todo {
+		count[scope{e.x.r.GVR, e.ID.Namespace}]++
+	}
+	for i, e := range todo {
+		if e.x.pending && count[scope{e.x.r.GVR, e.ID.Namespace}] > maxGets {
+			read[i] = true
+			want = append(want, &wanted{r: e.x.r, namespace: e.ID.Namespace, name: e.ID.Name, found: func(l *liveObject, err error) {
+				a.pl.judge(ctx, e, l, err)
+			}})
+		}
+	}
+	a.m.read(ctx, want, &a.pl.count)
+	a.m.each(len(todo), func(i int) {
+		e := todo[i]
+		if e.x.pending && !read[i] {
+			a.pl.count.get.Add(1)
+			l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+			a.pl.judge(ctx, e, l, err)
+		}
+		switch {
+		case e.Decision == DecisionDeferred:
+			e.block(WhyTerminating, OpRead, &TerminatingError{ID: e.ID, Finalizers: e.x.live.u.GetFinalizers()})
+		case e.x.pending:
+			a.pl.ask(ctx, e)
+		}
+	})
+}
+
+// readyDeferred makes the entry one that can be read: its kind is known and
+// what was being deleted is gone. Otherwise it is blocked.
+func (a *applier) readyDeferred(ctx context.Context, e *Entry) {
 	if e.Why == WhyUnknownKind || e.x.r.GVR.Resource == "" {
 		r, err := a.kind(ctx, e)
 		if err != nil {
@@ -251,15 +306,6 @@ func (a *applier) decideDeferred(ctx context.Context, e *Entry) {
 	}
 	e.Decision, e.Why, e.x.pending = "", "", true
 	e.x.live, e.x.existed, e.x.liveUID, e.x.liveRV, e.x.sent = nil, false, "", "", e.x.desired
-	a.pl.count.get.Add(1)
-	l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
-	a.pl.judge(ctx, e, l, err)
-	switch {
-	case e.Decision == DecisionDeferred:
-		e.block(WhyTerminating, OpRead, &TerminatingError{ID: e.ID, Finalizers: l.u.GetFinalizers()})
-	case e.x.pending:
-		a.pl.ask(ctx, e)
-	}
 }
 
 // kind finds the resource of an entry whose kind was unknown. For kinds that
