@@ -85,7 +85,7 @@ func TestOnlyLoopback(t *testing.T) {
 	}
 }
 
-// TST-2: and it needs nobody else. A network namespace of its own has no route
+// TST-2, TST-39: and it needs nobody else, nor much memory or disk. A network namespace of its own has no route
 // to anywhere; where making one is not permitted, TestOnlyLoopback is the proof.
 func TestWithoutNetwork(t *testing.T) {
 	t.Parallel()
@@ -93,6 +93,9 @@ func TestWithoutNetwork(t *testing.T) {
 	shared(t)
 	file, err := kube.Find(t.Context(), kube.FindOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
+	info, err := os.Stat(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Size()).To(BeNumerically("<=", 220<<20))
 	flags := []uintptr{syscall.CLONE_NEWNET, syscall.CLONE_NEWNET | syscall.CLONE_NEWUSER}
 	for i, flag := range flags {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -109,7 +112,11 @@ func TestWithoutNetwork(t *testing.T) {
 		}
 		g.Expect(err).NotTo(HaveOccurred(), string(out))
 		g.Expect(string(out)).To(ContainSubstring("1 pod of web is available"))
-		t.Logf("in a namespace without routes, by way %d", i)
+		var rss int
+		_, err = fmt.Sscanf(string(out), "resident MiB: %d\n", &rss)
+		g.Expect(err).NotTo(HaveOccurred(), string(out))
+		g.Expect(rss).To(BeNumerically("<=", 450))
+		t.Logf("in a namespace without routes, by way %d, with %d MiB", i, rss)
 		return
 	}
 }
@@ -128,6 +135,13 @@ func offline(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer c.Stop()
+	rss, err := resident(c.PID())
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "resident MiB: %d\n", rss>>20); err != nil {
+		return err
+	}
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {
 		return err
@@ -152,6 +166,17 @@ func offline(ctx context.Context, out io.Writer) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// resident is the memory of a process, in bytes.
+func resident(pid int) (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	var total, pages int
+	_, err = fmt.Sscan(string(b), &total, &pages)
+	return pages * os.Getpagesize(), err
 }
 
 func loopbackUp() error {

@@ -231,7 +231,7 @@ func TestLongDataDirectoryAndKeep(t *testing.T) {
 	g.Expect(filepath.Join(dir, "etcd")).NotTo(BeADirectory())
 }
 
-// TST-33, TST-39, TST-1: they don't see each other, and end with their context.
+// TST-33, TST-1: they don't see each other, and end with their context.
 func TestThreeAtOnce(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
