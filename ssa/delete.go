@@ -31,7 +31,8 @@ type deleter struct {
 // Delete executes a plan of this manager. Every deletion has the UID and the
 // resourceVersion that were judged as preconditions. The result is complete
 // also when an error is returned; its Inventory is what must be remembered.
-// The error is [ErrForeignPlan] or a [*DeleteError].
+// The error is [ErrForeignPlan], the [*PruneBlockedError] of a plan that was
+// refused, or a [*DeleteError].
 func (m *Manager) Delete(ctx context.Context, p *DeletePlan, o DeleteOptions) (*Result, error) {
 	d := &deleter{m: m, p: p, o: o, res: &Result{}, index: map[ID]int{}}
 	if p == nil {
@@ -41,6 +42,10 @@ func (m *Manager) Delete(ctx context.Context, p *DeletePlan, o DeleteOptions) (*
 	if p.owner != m.o.Owner || p.cluster != m.clusterID() {
 		d.res.Stopped = ErrForeignPlan.Error()
 		return d.res, fmt.Errorf("delete: %w", ErrForeignPlan)
+	}
+	if p.refused != nil {
+		d.res.Stopped = oneLine(p.refused.Error())
+		return d.res, fmt.Errorf("delete: %w", p.refused)
 	}
 	if o.Ledger != nil {
 		if err := o.Ledger.Load(ctx); err != nil {

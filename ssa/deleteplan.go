@@ -101,6 +101,7 @@ type DeletePlan struct {
 
 	owner   Owner
 	cluster string
+	refused error // a *PruneBlockedError: Delete will not execute the plan
 }
 
 // Deletions returns the objects that will be deleted.
@@ -151,7 +152,8 @@ func (m *Manager) PlanPrune(ctx context.Context, old inventory.Set, kept Kept, o
 	p, err := d.plan(ctx, gone)
 	ids := p.Deletions()
 	blocked := func(why string, ids []ID, err error) (*DeletePlan, error) {
-		return p, &PruneBlockedError{Why: why, IDs: ids, Digest: p.Digest, Err: err}
+		p.refused = &PruneBlockedError{Why: why, IDs: ids, Digest: p.Digest, Err: err}
+		return p, p.refused
 	}
 	switch {
 	case !kept.Complete():

@@ -77,6 +77,9 @@ func TestPruneGuards(t *testing.T) {
 			g.Expect(pb.IDs).To(HaveLen(tc.n))
 			g.Expect(pb.Digest).To(MatchRegexp("^[0-9a-f]{12}$"))
 			g.Expect(pb.Reason()).To(Equal("PruneBlocked"))
+			r, err := e.m.Delete(t.Context(), dp, ssa.DeleteOptions{})
+			g.Expect(errors.As(err, &pb)).To(BeTrue(), "a refused plan is not executed")
+			g.Expect(r.Count(ssa.ActionNotAttempted)).To(Equal(len(dp.Deletions())))
 			if tc.why == ssa.PruneConfirm {
 				digest = pb.Digest
 			}
