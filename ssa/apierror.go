@@ -16,7 +16,7 @@ import (
 
 // The API server has no code for "this field cannot change" and for "this
 // webhook cannot be rehearsed": these two functions are the only places that
-// read what it says. testdata/immutable.txtar holds recorded replies.
+// read what it says; the tests provoke each of these replies.
 
 // immutableFields returns the fields that a 422 names as immutable.
 func immutableFields(err error) []string {

@@ -126,8 +126,10 @@ func (pl *planner) static(e *Entry, managers []manager, at int) string {
 	if err != nil {
 		return "BadEntry"
 	}
-	in := proof.Input{Payload: x.sent.Object, Live: x.live.u.Object, Own: &set, Others: othersOf(managers, at, max)}
-	if gk := groupKind(e.ID); builtinGroup(gk.Group) {
+	in := proof.Input{Payload: x.sent.Object, Live: x.live.u.Object, Own: &set, Others: othersOf(managers, at, max), Exact: pl.o.SyncOwnership}
+	// For conflicts the server compares quantities as they are written: another
+	// spelling of one that somebody else owns, too, is a conflict.
+	if gk := groupKind(e.ID); builtinGroup(gk.Group) && !pl.o.FailOnConflict {
 		in.Quantity = func(names []string) bool { return proof.BuiltinQuantity(gk.Kind, names) }
 	}
 	return proof.Prove(in)

@@ -4,6 +4,7 @@
 package ssa_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -43,9 +44,10 @@ func (e *env) cleanup(objects []*unstructured.Unstructured) {
 	for _, o := range objects {
 		s.Add(inventory.Item{ID: ssa.IDOf(o), Version: o.GroupVersionKind().Version})
 	}
-	dp, err := e.m.PlanDelete(e.t.Context(), s, ssa.DeleteOptions{})
+	ctx := context.WithoutCancel(e.t.Context()) // it has ended when a test is cleaned up
+	dp, err := e.m.PlanDelete(ctx, s, ssa.DeleteOptions{})
 	if err == nil {
-		_, _ = e.m.Delete(e.t.Context(), dp, ssa.DeleteOptions{})
+		_, _ = e.m.Delete(ctx, dp, ssa.DeleteOptions{})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitops-kit/sdk/ssa"
 	"github.com/gitops-kit/sdk/ssa/ssatest"
+	"github.com/gitops-kit/sdk/testserver/kube"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,10 +33,16 @@ const testManager = "ssa-test"
 
 func newEnv(t testing.TB, o ssa.Options) *env {
 	t.Helper()
+	return newEnvOn(t, server(t), o)
+}
+
+// newEnvOn is newEnv on a given control plane.
+func newEnvOn(t testing.TB, plane *kube.Cluster, o ssa.Options) *env {
+	t.Helper()
 	g := NewWithT(t)
-	c, err := ssa.NewCluster(config(t), ssa.ClusterOptions{})
+	c, err := ssa.NewCluster(plane.Config(), ssa.ClusterOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	e := &env{t: t, g: g, cluster: c, rec: ssatest.NewRecorder(c), ns: namespace(t)}
+	e := &env{t: t, g: g, cluster: c, rec: ssatest.NewRecorder(c), ns: plane.Namespace(t)}
 	e.owner = ssa.Owner{FieldManager: testManager, LabelGroup: "test.gitops-kit.github.io", Name: e.ns, Namespace: "sets"}
 	o.Owner = e.owner
 	e.m, err = ssa.NewManager(e.rec, o)
@@ -82,7 +89,7 @@ func (e *env) apply(objects []*unstructured.Unstructured, o ssa.PlanOptions) *ss
 
 func (e *env) resource(group, version, kind string) ssa.Resource {
 	e.t.Helper()
-	r, err := e.cluster.Resource(e.t.Context(), schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
+	r, err := e.cluster.Resource(context.WithoutCancel(e.t.Context()), schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
 	e.g.Expect(err).NotTo(HaveOccurred())
 	return r
 }

@@ -18,4 +18,4 @@ func server(t testing.TB) *kube.Cluster {
 
 func config(t testing.TB) *rest.Config { return server(t).Config() }
 
-func namespace(t testing.TB) string { return server(t).Namespace(t) }
+func namespace(t testing.TB) string { t.Helper(); return server(t).Namespace(t) }

@@ -22,6 +22,7 @@ const (
 	Ambiguous = "Ambiguous" // list items cannot be told apart
 	Order     = "Order"     // list items are in another order
 	Indexed   = "Index"     // a list is owned by position
+	Atomic    = "Atomic"    // a value owned as a whole, where the field set counts, too
 	TooDeep   = "TooDeep"   // deeper than anything sensible
 )
 
@@ -40,6 +41,9 @@ type Input struct {
 	// Quantity reports whether the value below the given parents, innermost
 	// last, is a quantity in this kind. nil: never.
 	Quantity func(parents []string) bool
+	// Exact demands that the recorded field set, too, would stay as it is.
+	// Without a schema that is unknown of values owned as a whole.
+	Exact bool
 }
 
 // Prove returns [Proved] or the first reason against it.
@@ -155,6 +159,8 @@ func (w *walker) value(node int32, p, l any, exists bool) string {
 			return Differs
 		case below && len(p) == 0:
 			return Owned
+		case below && w.in.Exact && member && own.At(node).Kind == fieldset.Field:
+			return Owned // an apply records a map that is not empty by its keys alone
 		case below:
 			return w.fields(node, p, lm)
 		case !member:
@@ -169,6 +175,8 @@ func (w *walker) value(node int32, p, l any, exists bool) string {
 		case !ok:
 			return Differs
 		case below && len(p) == 0:
+			return Owned
+		case below && w.in.Exact && member && own.At(node).Kind == fieldset.Field:
 			return Owned
 		case below:
 			return w.list(node, p, ll)
@@ -235,6 +243,9 @@ func (w *walker) fields(node int32, p, l map[string]any) string {
 func (w *walker) atomic(p, l any) string {
 	if !w.equal(p, l, 0) {
 		return Differs
+	}
+	if w.in.Exact {
+		return Atomic
 	}
 	if w.in.Others == nil {
 		return Proved

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fieldset"
@@ -56,6 +57,63 @@ func ints(v any) any {
 		}
 	}
 	return v
+}
+
+// SSA-22, SSA-36: where the recorded field set counts, too, what may be
+// recorded in more than one way is not proved.
+func TestExact(t *testing.T) {
+	cases := map[string]struct{ payload, own, want string }{
+		"Map":        {"{m: {a: 1}}", `{"f:m":{"f:a":{}}}`, proof.Proved},
+		"MapWithDot": {"{m: {a: 1}}", `{"f:m":{".":{},"f:a":{}}}`, proof.Owned},
+		"List":       {"{l: [{k: a}]}", `{"f:l":{"k:{\"k\":\"a\"}":{".":{},"f:k":{}}}}`, proof.Proved},
+		"ListDot":    {"{l: [{k: a}]}", `{"f:l":{".":{},"k:{\"k\":\"a\"}":{".":{},"f:k":{}}}}`, proof.Owned},
+		"AtomicMap":  {"{m: {a: 1}}", `{"f:m":{}}`, proof.Atomic},
+		"AtomicList": {"{l: [1]}", `{"f:l":{}}`, proof.Atomic},
+		"EmptyMap":   {"{m: {}}", `{"f:m":{}}`, proof.Proved},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			own, err := fieldset.Parse(tc.own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := proof.Input{Payload: parse(t, tc.payload), Live: parse(t, tc.payload), Own: &own}
+			if got := proof.Prove(in); got != proof.Proved {
+				t.Errorf("without: %q", got)
+			}
+			in.Exact = true
+			if got := proof.Prove(in); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// SSA-34: where a text is a quantity.
+func TestBuiltinQuantity(t *testing.T) {
+	cases := map[string]struct {
+		kind, path string
+		want       bool
+	}{
+		"Limit":       {"Deployment", "spec template spec containers  resources limits cpu", true},
+		"Claim":       {"PersistentVolumeClaim", "spec resources requests storage", true},
+		"SizeLimit":   {"Pod", "spec volumes  emptyDir sizeLimit", true},
+		"DataKey":     {"ConfigMap", "data sizeLimit", false},
+		"Annotation":  {"ConfigMap", "metadata annotations sizeLimit", false},
+		"Capacity":    {"PersistentVolume", "spec capacity storage", true},
+		"Hard":        {"ResourceQuota", "spec hard pods", true},
+		"RangeMax":    {"LimitRange", "spec limits  max cpu", true},
+		"OtherMax":    {"Deployment", "spec limits  max cpu", false},
+		"AnyForm":     {"ControllerRevision", "data resources limits cpu", false},
+		"MatchLabels": {"Deployment", "spec selector matchLabels cpu", false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := proof.BuiltinQuantity(tc.kind, strings.Split(tc.path, " ")); got != tc.want {
+				t.Errorf("%s is %t", tc.path, got)
+			}
+		})
+	}
 }
 
 // SSA-32, SSA-33, SSA-34, SSA-35: each row of the table alone.
