@@ -138,7 +138,10 @@ func (e *Error) Error() string {
 	return s + ": " + oneLine(e.Err)
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine bounds and escapes what is shown of a cause.
+func oneLine(err error) string {
+	return redact.Text(strings.ReplaceAll(err.Error(), "\n", "; "), 1024)
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -4,7 +4,6 @@
 package git
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -81,7 +80,7 @@ func (p *patient) Read(b []byte) (int, error) {
 	p.n += int64(n)
 	p.total += int64(n)
 	if err != nil && p.stalled && !p.done {
-		return n, fmt.Errorf("%w: %w", ErrStalled, errors.Join(err))
+		return n, fmt.Errorf("%w: %v", ErrStalled, err) //nolint:errorlint // the end that we made is no end of the stream
 	}
 	return n, err
 }
