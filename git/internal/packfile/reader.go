@@ -286,6 +286,13 @@ func (r *Reader) Open(i int) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}
 	r.win.seek(e.data)
+	if e.size <= smallObject {
+		b, err := r.inf.whole(&r.win, e.size, r.inf.scratch(e.size)[:0], e.off)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(bytes.NewReader(b)), nil
+	}
 	if err := r.inf.open(&r.win, e.off); err != nil {
 		return nil, err
 	}

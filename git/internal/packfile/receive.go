@@ -91,7 +91,8 @@ func (p *Pack) parse(ctx context.Context, in *feed) error {
 		return err
 	}
 	p.entries = make([]entry, 0, min(count, 4096)) // the count is a claim: growth follows data
-	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format)}
+	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format), ids: newIDs(p)}
+	defer s.ids.stop()
 	for i := range count {
 		if i&255 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -99,6 +100,9 @@ func (p *Pack) parse(ctx context.Context, in *feed) error {
 		if err := s.next(); err != nil {
 			return err
 		}
+	}
+	if err := s.ids.finish(); err != nil {
+		return err
 	}
 	return p.trailer(in)
 }
@@ -134,8 +138,8 @@ type scanner struct {
 	p        *Pack
 	in       *feed
 	inf      *inflater
-	hasher   *objhash.Hasher
-	scratch  []byte
+	hasher   *objhash.Hasher // of large objects
+	ids      *ids            // of small ones
 	inflated int64
 	keptAll  int64
 	keptBlob int64
@@ -193,26 +197,50 @@ func (s *scanner) body(e *entry) error {
 	if err := s.count(e.off, e.size); err != nil {
 		return err
 	}
-	s.hasher.Start(e.typ, e.size)
-	i := uint32(len(s.p.entries))
 	keep := s.room(e)
-	if e.typ == driver.Blob && !keep {
+	if e.size <= smallObject {
+		return s.small(e, keep)
+	}
+	s.hasher.Start(e.typ, e.size)
+	if e.typ == driver.Blob || !keep {
 		if err := s.inf.stream(s.in, e.size, s.hasher, e.off); err != nil {
 			return err
 		}
 	} else {
-		buf, err := s.inf.whole(s.in, e.size, s.buffer(e.size, keep), e.off)
+		buf, err := s.inf.whole(s.in, e.size, make([]byte, 0, smallObject), e.off)
 		if err != nil {
 			return err
 		}
 		_, _ = s.hasher.Write(buf)
-		if keep {
-			s.p.kept[i] = buf
-		}
+		s.p.kept[uint32(len(s.p.entries))] = buf
 	}
 	var err error
 	e.id, err = s.hasher.Sum()
 	return err
+}
+
+// small inflates an object in one go and leaves its id to another goroutine.
+func (s *scanner) small(e *entry, keep bool) error {
+	size := e.size
+	if keep {
+		size = 0 // it has room of its own
+	}
+	buf, err := s.ids.room(size)
+	if err != nil {
+		return err
+	}
+	if keep {
+		buf = make([]byte, 0, e.size)
+	}
+	if buf, err = s.inf.whole(s.in, e.size, buf, e.off); err != nil {
+		return err
+	}
+	at := len(s.p.entries)
+	if keep {
+		s.p.kept[uint32(at)] = buf
+	}
+	s.ids.add(at, e.typ, buf, !keep)
+	return nil
 }
 
 // room decides whether the object's bytes stay in memory.
@@ -228,13 +256,6 @@ func (s *scanner) room(e *entry) bool {
 	}
 	s.keptAll += e.size
 	return true
-}
-
-func (s *scanner) buffer(size int64, keep bool) []byte {
-	if keep {
-		return make([]byte, 0, size)
-	}
-	return s.scratch[:0]
 }
 
 // delta skips the instructions and reads the two sizes at their head.
