@@ -117,7 +117,11 @@ func TestNoOrphanHoweverTheParentEnds(t *testing.T) {
 func TestNothingLeftWhenStoppedBeforeReady(t *testing.T) {
 	g := NewWithT(t)
 	shared(t)
-	temp := t.TempDir()
+	// Short, so that sockets are in the data directory: whoever kills a program
+	// that does not end in time removes them with it.
+	temp, err := os.MkdirTemp("", "kt")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	t.Setenv("TMPDIR", temp)
 	for _, after := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, 900 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)

@@ -28,7 +28,7 @@ const (
 
 const (
 	// stopWait bounds an orderly end of the process.
-	stopWait = 10 * time.Second
+	stopWait = 30 * time.Second
 	// commandWait bounds a command to the process.
 	commandWait = 90 * time.Second
 	// groupWait bounds the wait for killed children to be gone.
