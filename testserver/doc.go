@@ -12,6 +12,7 @@
 //
 //   - gitserver: Git over HTTP(S) and SSH, in process or by the git program
 //   - ociserver: an OCI registry
+//   - ocisign: signatures in it, as cosign and notation make them
 //   - helmserver: a Helm chart repository
 //   - artifactserver: archives with digests, honest and hostile ones
 //   - eventserver: a sink for events

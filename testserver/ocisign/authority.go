@@ -13,24 +13,30 @@ import (
 	"encoding/asn1"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
 // Authority makes signatures and what verifiers have to trust to accept them.
-// It is safe for concurrent use.
+// Its methods report errors through the test, and without one by
+// [Authority.Err]; the result is then empty. It is safe for concurrent use.
 type Authority struct {
+	errorf func(format string, args ...any) // nil without a test
+
 	identities authority // issues certificates for identities
 	stamps     authority // certifies the timestamp authority
 	notation   authority // issues certificates for notation
 	stampLeaf  certificate
 
-	mu  sync.Mutex // guards log
+	mu  sync.Mutex // guards what follows
 	log transparencyLog
+	err error
 }
 
 // certificate is one with its key.
@@ -48,8 +54,20 @@ const (
 	leafMinutes = 10
 )
 
-// New makes all keys and certificates, which takes a few milliseconds.
-func New() (*Authority, error) {
+// Start makes an Authority for a test, with all its keys and certificates,
+// which takes a few milliseconds.
+func Start(tb testing.TB) *Authority {
+	tb.Helper()
+	a, err := Run()
+	if err != nil {
+		tb.Fatalf("ocisign: %v", err)
+	}
+	a.errorf = tb.Errorf
+	return a
+}
+
+// Run is Start without a test.
+func Run() (*Authority, error) {
 	a := &Authority{}
 	var err error
 	for name, to := range map[string]*authority{"identities": &a.identities, "timestamps": &a.stamps, "notation": &a.notation} {
@@ -66,14 +84,40 @@ func New() (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certify timestamp authority: %w", err)
 	}
-	if a.log.key, err = NewKey(); err != nil {
+	if a.log.key, err = newKey(); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
+// Err returns the errors of an Authority that was made by [Run].
+func (a *Authority) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// fail reports err, if it is one.
+func (a *Authority) fail(err error) {
+	if err == nil {
+		return
+	}
+	if a.errorf != nil {
+		a.errorf("ocisign: %v", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = errors.Join(a.err, err)
+}
+
 // NewKey makes a key to sign with.
-func NewKey() (*ecdsa.PrivateKey, error) {
+func (a *Authority) NewKey() *ecdsa.PrivateKey {
+	key, err := newKey()
+	a.fail(err)
+	return key
+}
+
+func newKey() (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
@@ -82,7 +126,13 @@ func NewKey() (*ecdsa.PrivateKey, error) {
 }
 
 // PublicKeyPEM is the form of a public key that verifiers read.
-func PublicKeyPEM(key *ecdsa.PublicKey) ([]byte, error) {
+func (a *Authority) PublicKeyPEM(key *ecdsa.PublicKey) []byte {
+	b, err := publicPEM(key)
+	a.fail(err)
+	return b
+}
+
+func publicPEM(key *ecdsa.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode public key: %w", err)
@@ -98,7 +148,7 @@ func (a *Authority) RootPEM() []byte { return a.identities.root.pem() }
 func (a *Authority) NotationRootPEM() []byte { return a.notation.root.pem() }
 
 // LogKeyPEM is the public key of the transparency log.
-func (a *Authority) LogKeyPEM() ([]byte, error) { return PublicKeyPEM(&a.log.key.PublicKey) }
+func (a *Authority) LogKeyPEM() []byte { return a.PublicKeyPEM(&a.log.key.PublicKey) }
 
 // TimestampChainPEM is the timestamp authority's certificate and those it
 // leads to.
@@ -108,7 +158,13 @@ func (a *Authority) TimestampChainPEM() []byte {
 
 // TrustedRoot is all of that, for signatures by cosign, in the one document
 // that verifiers of it read.
-func (a *Authority) TrustedRoot() ([]byte, error) {
+func (a *Authority) TrustedRoot() []byte {
+	b, err := a.trustedRoot()
+	a.fail(err)
+	return b
+}
+
+func (a *Authority) trustedRoot() ([]byte, error) {
 	spki, err := x509.MarshalPKIXPublicKey(&a.log.key.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("encode log key: %w", err)
@@ -180,7 +236,7 @@ func (a authority) issue(template *x509.Certificate) (certificate, error) {
 
 // sign makes a key and certifies it, by itself if there is no issuer.
 func sign(template *x509.Certificate, issuer *certificate) (certificate, error) {
-	key, err := NewKey()
+	key, err := newKey()
 	if err != nil {
 		return certificate{}, err
 	}

@@ -4,18 +4,30 @@
 // Package ocisign signs artifacts in a test registry as cosign and notation
 // do, with keys made at run time.
 //
+// # Concepts
+//
 // An [Authority] is everything that signatures come from: a certificate
 // authority for identities, a transparency log, a timestamp authority, and a
 // certificate authority for notation. It has nothing to do with those of the
-// world, and no other Authority trusts it.
+// world, and no Authority trusts another. [Authority.Sign] attaches a
+// signature of a [Format] to an artifact: good ones, and with [Options] those
+// that no verifier may accept: of another payload, of a certificate that had
+// expired, out of another log. What verifiers have to trust is in
+// [Authority.TrustedRoot], [Authority.NotationRootPEM] and the like.
 //
-// # What it is for
+// It is no signing tool: whoever holds an Authority signs as anybody.
 //
-// Tests of programs that verify signatures: good ones of each form, and with
-// [Options] those that must not be accepted: of another payload, by another
-// key, by a certificate that had expired, out of another log.
+// # Errors
 //
-// # What it is not
+// Errors fail the test, or are returned by [Authority.Err] without one:
+// [ErrOptions] for options that contradict each other.
 //
-// It is no signing tool: whoever has the Authority in hand can sign as anybody.
+// # Limits
+//
+// Keys are ECDSA on P-256. Certificates for identities last ten minutes, those
+// of notation a year. There is no log of certificates.
+//
+// # Concurrency
+//
+// An Authority is safe for concurrent use.
 package ocisign

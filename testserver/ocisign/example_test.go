@@ -19,21 +19,21 @@ func ExampleAuthority_Sign() {
 		return
 	}
 	defer reg.Stop()
-	a, err := ocisign.New()
+	a, err := ocisign.Run()
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	app := reg.Push("org/app", "v1", ociserver.Artifact{})
-	_, err = a.Sign(reg, "org/app", app, ocisign.Options{Identity: "ann@example.test", Issuer: "https://id.example.test"})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for tag := range reg.Tags("org/app") {
-		fmt.Println(strings.HasSuffix(tag, ".sig") || tag == "v1")
+	a.Sign(reg, "org/app", app, ocisign.Options{Identity: "ann@example.test", Issuer: "https://id.example.test"})
+	fmt.Println(a.Err())
+	for _, digest := range reg.Tags("org/app") {
+		_, manifest := reg.Manifest("org/app", digest)
+		if strings.Contains(string(manifest), ocisign.MediaTypeSimpleSigning) {
+			fmt.Println("signed")
+		}
 	}
 	// Output:
-	// true
-	// true
+	// <nil>
+	// signed
 }

@@ -88,7 +88,15 @@ type Options struct {
 
 // Sign attaches a signature to an artifact in a registry and returns the
 // descriptor of the signature's manifest.
-func (a *Authority) Sign(reg *ociserver.Server, repo string, subject ociserver.Descriptor, o Options) (ociserver.Descriptor, error) {
+func (a *Authority) Sign(reg *ociserver.Server, repo string, subject ociserver.Descriptor, o Options) ociserver.Descriptor {
+	d, err := a.attach(reg, repo, subject, o)
+	if err != nil {
+		a.fail(fmt.Errorf("sign %q in %q: %w", subject.Digest, repo, err))
+	}
+	return d
+}
+
+func (a *Authority) attach(reg *ociserver.Server, repo string, subject ociserver.Descriptor, o Options) (ociserver.Descriptor, error) {
 	if o.When.IsZero() {
 		o.When = time.Now()
 	}
@@ -134,12 +142,12 @@ func (a *Authority) sign(message []byte, o Options, kind string, logged func(s s
 		}
 		s.leaf, s.signer, key = &leaf, leaf.pem(), leaf.key
 	case key == nil:
-		if key, err = NewKey(); err != nil {
+		if key, err = newKey(); err != nil {
 			return s, err
 		}
 		fallthrough
 	default:
-		if s.signer, err = PublicKeyPEM(&key.PublicKey); err != nil {
+		if s.signer, err = publicPEM(&key.PublicKey); err != nil {
 			return s, err
 		}
 	}
@@ -166,7 +174,7 @@ func (a *Authority) sign(message []byte, o Options, kind string, logged func(s s
 
 func (a *Authority) enter(kind string, spec any, o Options) (entry, error) {
 	if o.ForeignLog {
-		key, err := NewKey()
+		key, err := newKey()
 		if err != nil {
 			return entry{}, err
 		}

@@ -25,13 +25,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func authority(t *testing.T) *ocisign.Authority {
-	t.Helper()
-	a, err := ocisign.New()
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return a
-}
-
 // verifier builds the program that verifies with other people's libraries.
 func verifier(t *testing.T) string {
 	t.Helper()
@@ -62,11 +55,8 @@ type testCase struct {
 func TestVerifiersAgree(t *testing.T) {
 	g := NewWithT(t)
 	prog := verifier(t)
-	a, stranger := authority(t), authority(t)
-	key, err := ocisign.NewKey()
-	g.Expect(err).NotTo(HaveOccurred())
-	other, err := ocisign.NewKey()
-	g.Expect(err).NotTo(HaveOccurred())
+	a, stranger := ocisign.Start(t), ocisign.Start(t)
+	key, other := a.NewKey(), a.NewKey()
 	reg := ociserver.Start(t, ociserver.Options{})
 	const workflow, issuer = "https://forge.example/org/app/.forge/workflows/release.yaml@refs/tags/v1", "https://token.forge.example"
 	type options = ocisign.Options
@@ -78,8 +68,7 @@ func TestVerifiersAgree(t *testing.T) {
 	add := func(name string, by *ocisign.Authority, good bool, o options) {
 		repo := "app/" + strings.ToLower(strings.ReplaceAll(name, "/", "-"))
 		subject := reg.Push(repo, "v1", ociserver.Artifact{Layers: []ociserver.Layer{{Content: []byte(name)}}})
-		sig, err := by.Sign(reg, repo, subject, o)
-		g.Expect(err).NotTo(HaveOccurred(), name)
+		sig := by.Sign(reg, repo, subject, o)
 		cases = append(cases, testCase{
 			Name: name, Format: map[ocisign.Format]string{ocisign.Cosign: "cosign", ocisign.Bundle: "bundle", ocisign.Notation: "notation"}[o.Format],
 			Repo: repo, Subject: subject.Digest, Signature: sig.Digest, Identity: o.Identity, Issuer: o.Issuer,
@@ -111,19 +100,17 @@ func TestVerifiersAgree(t *testing.T) {
 	add("notation/Stranger", stranger, false, options{Format: ocisign.Notation, Identity: "release"})
 
 	dir := t.TempDir()
-	write := func(name string, b []byte, err error) {
-		g.Expect(err).NotTo(HaveOccurred())
+	write := func(name string, b []byte) {
 		g.Expect(os.WriteFile(filepath.Join(dir, name), b, 0o600)).To(Succeed())
 	}
-	trusted, err := a.TrustedRoot()
-	write("trusted_root.json", trusted, err)
-	public, err := ocisign.PublicKeyPEM(&key.PublicKey)
-	write("key.pub", public, err)
-	write("notation.pem", a.NotationRootPEM(), nil)
+	write("trusted_root.json", a.TrustedRoot())
+	write("key.pub", a.PublicKeyPEM(&key.PublicKey))
+	write("notation.pem", a.NotationRootPEM())
 	chain := string(a.TimestampChainPEM())
-	write("tsa-root.pem", []byte(chain[strings.LastIndex(chain, "-----BEGIN"):]), nil)
+	write("tsa-root.pem", []byte(chain[strings.LastIndex(chain, "-----BEGIN"):]))
 	text, err := json.Marshal(cases)
-	write("cases.json", text, err)
+	g.Expect(err).NotTo(HaveOccurred())
+	write("cases.json", text)
 
 	cmd := exec.CommandContext(t.Context(), prog, "-test.v")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "VERIFY_HOST=" + reg.Host(), "VERIFY_DIR=" + dir}
@@ -136,13 +123,13 @@ func TestVerifiersAgree(t *testing.T) {
 // TST-20: without any library: what is where, and that the signature is one.
 func TestCosignIsBesideItsSubject(t *testing.T) {
 	g := NewWithT(t)
-	a := authority(t)
-	key, err := ocisign.NewKey()
+	a, err := ocisign.Run()
 	g.Expect(err).NotTo(HaveOccurred())
+	key := a.NewKey()
 	reg := ociserver.Start(t, ociserver.Options{})
 	subject := reg.Push("org/app", "v1", ociserver.Artifact{})
-	sig, err := a.Sign(reg, "org/app", subject, ocisign.Options{Key: key})
-	g.Expect(err).NotTo(HaveOccurred())
+	sig := a.Sign(reg, "org/app", subject, ocisign.Options{Key: key})
+	g.Expect(a.Err()).NotTo(HaveOccurred())
 	g.Expect(reg.Tags("org/app")).To(HaveKeyWithValue(strings.Replace(subject.Digest, ":", "-", 1)+".sig", sig.Digest))
 	var m struct{ Layers []ociserver.Descriptor }
 	_, body := reg.Manifest("org/app", sig.Digest)
@@ -160,8 +147,10 @@ func TestCosignIsBesideItsSubject(t *testing.T) {
 		"NotationKey":    {Key: key, Format: ocisign.Notation},
 		"UnknownFormat":  {Format: 99},
 	} {
-		_, err := a.Sign(reg, "org/app", subject, o)
-		g.Expect(errors.Is(err, ocisign.ErrOptions)).To(BeTrue(), "%s: %v", name, err)
+		a, err := ocisign.Run()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(a.Sign(reg, "org/app", subject, o)).To(BeZero(), name)
+		g.Expect(errors.Is(a.Err(), ocisign.ErrOptions)).To(BeTrue(), "%s: %v", name, a.Err())
 	}
 	g.Expect(reg.Tags("org/app")).To(HaveLen(before), "nothing was written")
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/gitops-kit/sdk/testserver/helmserver"
 	"github.com/gitops-kit/sdk/testserver/kube"
 	"github.com/gitops-kit/sdk/testserver/ociserver"
+	"github.com/gitops-kit/sdk/testserver/ocisign"
 )
 
 var errDigest = errors.New("digest does not match")
@@ -167,6 +168,21 @@ func TestRegistryAndCharts(t *testing.T) {
 	chart := charts.AddChart(helmserver.Simple("web", "1.2.3"), "")
 	reg.Push("charts/web", chart.Version, chart.Artifact()) // the same chart, from the registry
 	g.Expect(string(charts.Index())).To(ContainSubstring(chart.URL))
+}
+
+func TestSignatures(t *testing.T) {
+	g := NewWithT(t)
+	reg := ociserver.Start(t, ociserver.Options{})
+	app := reg.Push("org/app", "v1.0.0", ociserver.Artifact{})
+	authority, stranger := ocisign.Start(t), ocisign.Start(t)
+	release := ocisign.Options{Identity: "https://forge.example/org/app/release.yaml", Issuer: "https://id.example"}
+
+	authority.Sign(reg, "org/app", app, release) // keyless: your verifier gets authority.TrustedRoot()
+	release.Format = ocisign.Bundle
+	stranger.Sign(reg, "org/app", app, release) // the same claim, by somebody whom nobody trusts
+
+	g.Expect(reg.Tags("org/app")).To(HaveKey(HaveSuffix(".sig")))
+	g.Expect(string(authority.TrustedRoot())).To(ContainSubstring("certificateAuthorities"))
 }
 
 func TestEvents(t *testing.T) {
