@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/packfile"
 	"github.com/gitops-kit/sdk/git/packstore"
 )
@@ -353,6 +354,8 @@ func (m *Mirror) remove(r *mirrorRepo) error {
 	if terr != nil {
 		return errors.Join(err, terr)
 	}
+	fail.Point("mirror-before-remove")
 	rerr := os.Rename(r.dir, filepath.Join(tmp, "r"))
+	fail.Point("mirror-between-rename-and-delete")
 	return errors.Join(err, rerr, os.RemoveAll(tmp))
 }

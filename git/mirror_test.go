@@ -35,8 +35,8 @@ func TestMirrorConcurrentSafe(t *testing.T) {
 	e := start(t, gitserver.Options{})
 	repo := e.srv.Repo("app")
 	files := gitserver.Files{}
-	for i := range 200 {
-		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 100)
+	for i := range 30 {
+		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 700)
 	}
 	repo.Commit("main", files, gitserver.CommitOptions{})
 	m, _ := newMirror(t, git.MirrorOptions{})
@@ -186,4 +186,132 @@ func TestMirrorDamageAndLock(t *testing.T) {
 	c = client(t, repo.URL(), o)
 	checkout()
 	g.Expect(leftovers(t, dir)).To(ConsistOf("lock"))
+}
+
+// GIT-80: what was used least recently goes first, down to nine tenths.
+func TestMirrorLRU(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	m, dir := newMirror(t, git.MirrorOptions{MaxBytes: 200 << 10})
+	const repos = 4
+	checkout := func(i int) (hit bool) {
+		repo := e.srv.Repo(fmt.Sprint("r", i))
+		if repo.Head("main") == "" {
+			repo.Generate(gitserver.GenOptions{Files: 10, Bytes: 80 << 10, Seed: uint64(i)})
+		}
+		before := repo.Stats().Packs
+		o := e.options(t, false)
+		o.Mirror = m
+		c := client(t, repo.URL(), o)
+		r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		return repo.Stats().Packs == before
+	}
+	keys := func() (n int) {
+		for _, name := range leftovers(t, dir) {
+			if len(name) == 64 {
+				n++
+			}
+		}
+		return n
+	}
+	g.Expect(checkout(0)).To(BeFalse())
+	g.Expect(checkout(1)).To(BeFalse())
+	g.Expect(keys()).To(Equal(2))
+	g.Expect(checkout(0)).To(BeTrue(), "used again")
+	g.Expect(checkout(2)).To(BeFalse())
+	g.Expect(keys()).To(Equal(2), "three are too many")
+	g.Expect(checkout(0)).To(BeTrue(), "the one used meanwhile stayed")
+	g.Expect(checkout(2)).To(BeTrue())
+	g.Expect(checkout(1)).To(BeFalse(), "the least recently used went")
+
+	// Under load nothing that is in use goes, and in the end the bound holds.
+	var wg sync.WaitGroup
+	for i := range repos {
+		for range 4 {
+			wg.Go(func() { checkout(i) })
+		}
+	}
+	wg.Wait()
+	g.Expect(keys()).To(BeNumerically("<=", 2))
+}
+
+// GIT-75, GIT-76: two credentials share no object, not even on disk, and one
+// that lost its access gets nothing that another one fetched.
+func TestMirrorSharesNothing(t *testing.T) {
+	g := NewWithT(t)
+	allowed := map[string]bool{"ann": true, "bob": true}
+	var mu sync.Mutex
+	e := start(t, gitserver.Options{Auth: gitserver.Auth{
+		Tokens: map[string]string{"a": "ann", "b": "bob"},
+		Access: func(user, _ string, _ bool) bool { mu.Lock(); defer mu.Unlock(); return allowed[user] },
+	}})
+	repo := e.srv.Repo("app")
+	id := repo.Commit("main", gitserver.Files{"secret": strings.Repeat("classified ", 100)}, gitserver.CommitOptions{})
+	m, dir := newMirror(t, git.MirrorOptions{})
+	checkout := func(token string, ref git.Reference) error {
+		o := e.options(t, false)
+		o.Mirror, o.Credentials = m, git.Static(git.Credential{Bearer: git.NewSecret(token)})
+		c := client(t, repo.URL(), o)
+		r, err := c.Resolve(t.Context(), ref, git.ResolveOptions{})
+		if err != nil {
+			return err
+		}
+		_, err = c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		return err
+	}
+	refs := []git.Reference{{Branch: "main"}, {Commit: string(id)}, {Commit: string(id), Branch: "main"}}
+	for _, ref := range refs {
+		g.Expect(checkout("a", ref)).To(Succeed())
+		g.Expect(checkout("b", ref)).To(Succeed())
+	}
+	var infos []os.FileInfo
+	owners := map[string]bool{}
+	g.Expect(filepath.Walk(dir, func(p string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() && strings.Contains(p, "objects") {
+			for _, other := range infos {
+				g.Expect(os.SameFile(info, other)).To(BeFalse(), p)
+			}
+			infos = append(infos, info)
+			rel, _ := filepath.Rel(dir, p)
+			owners[strings.Split(rel, string(filepath.Separator))[0]] = true
+			g.Expect(info.Mode().Perm()&0o077&^0o044).To(BeZero(), "nobody else may write")
+		}
+		return err
+	})).To(Succeed())
+	g.Expect(owners).To(HaveLen(2))
+	mu.Lock()
+	allowed["bob"] = false
+	mu.Unlock()
+	for _, ref := range refs {
+		err := checkout("b", ref)
+		g.Expect(errors.Is(err, git.ErrForbidden)).To(BeTrue(), "%v", err)
+		g.Expect(checkout("a", ref)).To(Succeed())
+	}
+}
+
+// GIT-79: history comes only when it is asked for.
+func TestMirrorHistory(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Generate(gitserver.GenOptions{Files: 20, Bytes: 40 << 10, Commits: 50})
+	m, _ := newMirror(t, git.MirrorOptions{})
+	o := e.options(t, false)
+	o.Mirror = m
+	c := client(t, repo.URL(), o)
+	r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	for range 2 {
+		_, err = c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(repo.Stats().Packs).To(Equal(1))
+	g.Expect(repo.Stats().PackBytes).To(BeNumerically("<", 50<<10), "one commit")
+	w, err := c.Clone(t.Context(), git.Reference{Branch: "main"}, filepath.Join(t.TempDir(), "w"), git.CloneOptions{Depth: -1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(run(t, w.Dir(), "rev-list", "--count", "HEAD")).To(Equal("50"))
+	g.Expect(w.Close()).To(Succeed())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/wire"
 )
 
@@ -158,9 +159,11 @@ func (c *Client) fill(ctx context.Context, f *fetched, repo *mirrorRepo, store m
 	if _, _, err := store.Stat(want); err != nil {
 		return fmt.Errorf("pack lacks %s: %w", want, ErrMismatch)
 	}
+	fail.Point("mirror-after-fetch")
 	if err := repo.add(want); err != nil {
 		return err
 	}
+	fail.Point("mirror-after-add")
 	if t := f.resolved; !t.Tag.IsZero() {
 		return repo.add(t.Commit)
 	}
@@ -188,9 +191,10 @@ func (u *mirrorUse) reader() objectReader { return mirrorReader{u} }
 
 type mirrorReader struct{ u *mirrorUse }
 
-// judge drops the mirror when its objects are not what they were.
+// judge drops the mirror when its objects are not what they were; what it says
+// to have, it has as a whole.
 func (r mirrorReader) judge(err error) error {
-	if errors.Is(err, ErrMalformedObject) || errors.Is(err, ErrMalformedPack) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, ErrMalformedObject) || errors.Is(err, ErrMalformedPack) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrObjectNotFound) {
 		r.u.m.drop(r.u.repo)
 		return fmt.Errorf("%w: %w", errMirrorDamaged, err)
 	}
