@@ -137,6 +137,25 @@ func TestNothingLeftWhenStoppedBeforeReady(t *testing.T) {
 	}
 }
 
+// TST-38, TST-33: a disk that is full, here by a limit on the size of files:
+// the error says what could not be written, and nothing is left, although etcd
+// panics.
+func TestFullDisk(t *testing.T) {
+	g := NewWithT(t)
+	shared(t)
+	file, err := kube.Find(t.Context(), kube.FindOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	script := filepath.Join(t.TempDir(), "controlplane")
+	g.Expect(os.WriteFile(script, []byte("#!/bin/sh\nulimit -f 100\nexec '"+file+"' \"$@\"\n"), 0o700)).To(Succeed())
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("GITOPS_KIT_CONTROLPLANE", script)
+	_, err = kube.Run(t.Context(), kube.Options{})
+	g.Expect(err).To(MatchError(And(ContainSubstring("control plane ended before it was ready"), ContainSubstring("failed to create WAL"))))
+	left, _ := filepath.Glob(filepath.Join(temp, "*"))
+	g.Expect(left).To(BeEmpty())
+}
+
 // program runs the control plane program itself.
 func program(t *testing.T, args ...string) (string, int) {
 	t.Helper()
