@@ -30,7 +30,6 @@ require (
 	github.com/go-git/gcfg v1.5.1-0.20230307220236-3a3c6141e376 // indirect
 	github.com/go-git/go-billy/v5 v5.9.2 // indirect
 	github.com/go-git/go-git/v5 v5.19.3 // indirect
-	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-openapi/jsonpointer v1.0.0 // indirect
 	github.com/go-openapi/jsonreference v1.0.0 // indirect
 	github.com/go-openapi/swag v0.27.1 // indirect
@@ -118,6 +117,9 @@ require github.com/gitops-kit/sdk/ssa v0.1.0
 
 replace github.com/gitops-kit/sdk/ssa => ../ssa
 
-require github.com/gitops-kit/sdk/untar v0.1.0
+require (
+	github.com/gitops-kit/sdk/untar v0.1.0
+	github.com/go-logr/logr v1.4.4
+)
 
 replace github.com/gitops-kit/sdk/untar => ../untar

@@ -16,6 +16,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/gitops-kit/sdk/examples/internal/tour"
 )
 
@@ -24,6 +27,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	keep := flag.Bool("keep", false, "stay up at the end, until Ctrl-C")
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // the client's; what matters is shown as steps
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	err := tour.Run(ctx, tour.Options{Kubeconfig: os.Getenv("KUBECONFIG"), Keep: *keep})

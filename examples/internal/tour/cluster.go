@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -48,14 +49,16 @@ func (t *tour) startCluster(ctx context.Context, update func(string, ...any)) (s
 	if t.existing && apierrors.IsAlreadyExists(err) {
 		return "", fmt.Errorf("namespace %s exists; delete it first if it is left over from an earlier demo", namespace)
 	}
+	t.entered = err == nil
 	return what, err
 }
 
 func (t *tour) connect(ctx context.Context, update func(string, ...any)) (*rest.Config, string, error) {
 	if t.options.Kubeconfig != "" {
-		config, err := clientcmd.BuildConfigFromFlags("", t.options.Kubeconfig)
 		t.kubeconfig, t.existing = t.options.Kubeconfig, true
-		return config, "using " + t.options.Kubeconfig, err
+		rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(t.kubeconfig)}
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+		return config, "using " + t.kubeconfig, err
 	}
 	update("starting; the first time it is built, which takes minutes")
 	cluster, err := kube.Run(ctx, kube.Options{Components: kube.Full})
@@ -81,7 +84,6 @@ func (t *tour) installCRDs(ctx context.Context, _ func(string, ...any)) (string,
 	if err != nil || len(files) == 0 {
 		return "", errors.Join(err, fmt.Errorf("no definitions below %s", dir))
 	}
-	created := 0
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
@@ -93,7 +95,7 @@ func (t *tour) installCRDs(ctx context.Context, _ func(string, ...any)) (string,
 		}
 		switch err := t.client.Create(ctx, crd); {
 		case err == nil:
-			created++
+			t.installed = append(t.installed, crd)
 		case !apierrors.IsAlreadyExists(err):
 			return "", err
 		}
@@ -101,7 +103,7 @@ func (t *tour) installCRDs(ctx context.Context, _ func(string, ...any)) (string,
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d of %d created", created, len(files)), nil
+	return fmt.Sprintf("%d of %d created", len(t.installed), len(files)), nil
 }
 
 func (t *tour) established(ctx context.Context, crd *unstructured.Unstructured) (bool, error) {
@@ -140,5 +142,21 @@ func (t *tour) removeFromCluster(ctx context.Context) error {
 		err := t.client.Get(ctx, key, repo)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})
+	for _, crd := range t.installed {
+		err = errors.Join(err, t.removeUnused(ctx, crd))
+	}
 	return errors.Join(err, client.IgnoreNotFound(t.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})))
+}
+
+// removeUnused deletes a definition that the demo created, unless somebody
+// has used it meanwhile.
+func (t *tour) removeUnused(ctx context.Context, crd *unstructured.Unstructured) error {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind + "List"})
+	if err := t.client.List(ctx, list, client.Limit(1)); err != nil || len(list.Items) > 0 {
+		return err
+	}
+	return client.IgnoreNotFound(t.client.Delete(ctx, crd))
 }

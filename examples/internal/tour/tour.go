@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitops-kit/sdk/examples/internal/console"
@@ -50,6 +52,8 @@ type tour struct {
 
 	kubeconfig string
 	existing   bool
+	entered    bool // the demo's namespace is the demo's
+	installed  []*unstructured.Unstructured // definitions that were not there
 	client     client.WithWatch
 	git        *gitserver.Server
 	repo       *gitserver.Repo
@@ -109,13 +113,23 @@ type step struct {
 
 // end tells how to look around, and stays up if asked to.
 func (t *tour) end(ctx context.Context) error {
+	kubectl := "kubectl --kubeconfig " + t.kubeconfig
+	if len(filepath.SplitList(t.kubeconfig)) > 1 {
+		kubectl = "KUBECONFIG=" + t.kubeconfig + " kubectl"
+	}
 	if !t.options.Keep {
-		t.Printf("\nEvery step was verified. Look around while it runs with: make demo KEEP=1\n")
+		t.Printf("\nEvery step was verified. With make demo KEEP=1 everything stays up, to look around:\n\n")
+		if !t.existing {
+			kubectl = "kubectl --kubeconfig FILE"
+		}
+	} else {
+		t.Printf("\nEvery step was verified. Everything stays up until you press Ctrl-C:\n\n")
+	}
+	t.Printf("  %s -n %s get gitrepositories,kustomizations\n", kubectl, namespace)
+	t.Printf("  %s -n %s get all\n", kubectl, appNamespace)
+	if !t.options.Keep {
 		return nil
 	}
-	t.Printf("\nEvery step was verified. Everything stays up until you press Ctrl-C:\n\n")
-	t.Printf("  kubectl --kubeconfig %s -n %s get gitrepositories,kustomizations\n", t.kubeconfig, namespace)
-	t.Printf("  kubectl --kubeconfig %s -n %s get all\n", t.kubeconfig, appNamespace)
 	t.Printf("  git clone %s\n", t.repo.URL())
 	t.Printf("  manager log: %s\n", t.manager.logFile)
 	<-ctx.Done()
@@ -134,7 +148,7 @@ func (t *tour) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	var errs []error
-	if t.existing && t.client != nil {
+	if t.existing && t.entered {
 		errs = append(errs, t.removeFromCluster(ctx))
 	}
 	for _, undo := range slices.Backward(t.closers) {
