@@ -52,7 +52,7 @@ type tour struct {
 
 	kubeconfig string
 	existing   bool
-	entered    bool // the demo's namespace is the demo's
+	entered    bool                         // the demo's namespace is the demo's
 	installed  []*unstructured.Unstructured // definitions that were not there
 	client     client.WithWatch
 	git        *gitserver.Server
