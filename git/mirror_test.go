@@ -35,8 +35,8 @@ func TestMirrorConcurrentSafe(t *testing.T) {
 	e := start(t, gitserver.Options{})
 	repo := e.srv.Repo("app")
 	files := gitserver.Files{}
-	for i := range 30 {
-		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 700)
+	for i := range 12 {
+		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 1500)
 	}
 	repo.Commit("main", files, gitserver.CommitOptions{})
 	m, _ := newMirror(t, git.MirrorOptions{})

@@ -152,7 +152,7 @@ func TestN35RedirectLoops(t *testing.T) {
 			before := len(e.srv.Log())
 			_, err := client(t, repo.URL(), e.options(t, false)).Resolve(t.Context(), git.Reference{}, git.ResolveOptions{})
 			g.Expect(errors.Is(err, git.ErrRedirectBlocked)).To(BeTrue(), "%v", err)
-			g.Expect(len(e.srv.Log())-before).To(BeNumerically("<=", 6))
+			g.Expect(len(e.srv.Log()) - before).To(BeNumerically("<=", 6))
 		})
 	}
 }

@@ -147,7 +147,7 @@ func (p *parser) entry() (key, value string, err error) {
 	}
 	p.space()
 	if p.s == "" || p.s[0] == '\n' || p.s[0] == '#' || p.s[0] == ';' {
-		return strings.ToLower(key), "true", nil
+		return strings.ToLower(key), "", nil
 	}
 	if p.next() != '=' {
 		return "", "", p.bad("no equals sign")
