@@ -19,6 +19,7 @@ import (
 // SSA-26: a webhook that cannot be rehearsed blocks, or is accepted; then what
 // the proof finds unchanged stays unchanged, also when everything is due.
 func TestWebhookWithoutDryRun(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	// Servers do not admit such webhooks any more; those they have had before
@@ -57,15 +58,16 @@ func TestWebhookWithoutDryRun(t *testing.T) {
 // F9: a validating webhook that is down fails its objects for now; the others
 // are applied, and nothing is pruned.
 func TestF09ValidatingWebhookDown(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	stale := e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: stale, namespace: NS}\n")
 	old := e.apply(stale, ssa.PlanOptions{}).Inventory()
 	objects := e.objects(cm("") + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: NS}\n")
-	conf := e.register("Validating", "https://127.0.0.1:1/", "", "None", "/secrets")
+	conf := e.register("Validating", "https://127.0.0.1:1/", "", "/secrets")
 	var p *ssa.Plan
 	var err error
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "60s").Should(HaveOccurred())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(HaveOccurred())
 	g.Expect(decisions(p)).To(Equal(map[string]string{"ConfigMap/c": "create Absent", "Secret/s": "blocked Invalid"}))
 	var pe *ssa.PlanError
 	g.Expect(errors.As(err, &pe)).To(BeTrue())
@@ -82,7 +84,7 @@ func TestF09ValidatingWebhookDown(t *testing.T) {
 	g.Expect(e.live(stale[0])).NotTo(BeNil())
 
 	e.delete(conf)
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "60s").Should(Succeed())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(Succeed())
 	r, err = e.m.Apply(t.Context(), p, ssa.ApplyOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Complete()).To(BeTrue())
@@ -91,6 +93,7 @@ func TestF09ValidatingWebhookDown(t *testing.T) {
 // F10, SSA-22: a webhook that undoes what we want is no reason to write for
 // ever: what the server makes of the object is what it is compared with.
 func TestF10WebhookUndoesUs(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{Memo: ssa.NewMemo(ssa.MemoOptions{})})
 	g := e.g
 	e.webhook(&hook{change: func(o map[string]any) []patchOp {
@@ -98,7 +101,7 @@ func TestF10WebhookUndoesUs(t *testing.T) {
 			return nil
 		}
 		return []patchOp{{"add", "/data/a", "hooked"}}
-	}}, "None", "/configmaps")
+	}}, "/configmaps")
 	objects := e.objects(cm(""))
 	e.apply(objects, ssa.PlanOptions{})
 	rv := e.live(objects[0]).GetResourceVersion()
@@ -134,6 +137,7 @@ func TestF10SomebodyUndoesUs(t *testing.T) {
 // SSA-42: a webhook that begins to behave differently without any change of
 // its configuration is caught within VerifyEvery plans.
 func TestWebhookChangesItsMind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{Memo: ssa.NewMemo(ssa.MemoOptions{})})
 	g := e.g
 	mind := func(v string) func(map[string]any) []patchOp {
@@ -145,7 +149,7 @@ func TestWebhookChangesItsMind(t *testing.T) {
 		}
 	}
 	h := &hook{change: mind("1")}
-	e.webhook(h, "None", "/configmaps")
+	e.webhook(h, "/configmaps")
 	objects := e.objects(cm(""))
 	e.apply(objects, ssa.PlanOptions{})
 	const every = 4
@@ -171,6 +175,7 @@ func TestWebhookChangesItsMind(t *testing.T) {
 // SSA-23: a policy that refuses one object says so about that object; the
 // others are planned.
 func TestValidatingAdmissionPolicy(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	policy := e.objects(`
@@ -195,7 +200,7 @@ spec: {policyName: NS, validationActions: [Deny]}
 	bad := e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: NS}\ndata: {forbidden: x}\n---\n" + cm(""))
 	var p *ssa.Plan
 	var err error
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), bad, ssa.PlanOptions{}); return err }, "60s").Should(HaveOccurred())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), bad, ssa.PlanOptions{}); return err }, "90s").Should(HaveOccurred())
 	g.Expect(err.Error()).To(ContainSubstring("that word is forbidden"))
 	g.Expect(decisions(p)).To(Equal(map[string]string{"ConfigMap/bad": "blocked Invalid", "ConfigMap/c": "create Absent"}))
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{ContinueOnError: true})
@@ -216,6 +221,7 @@ func gadgetSet(e *env) (definition *unstructured.Unstructured, objects []*unstru
 // F11, N49: a conversion webhook that is down makes its kind unreadable and
 // leaves the others alone; nothing of the kind is pruned.
 func TestF11ConversionWebhookDown(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	definition, objects := gadgetSet(e)
@@ -225,7 +231,7 @@ func TestF11ConversionWebhookDown(t *testing.T) {
 	_ = unstructured.SetNestedField(objects[0].Object, "2", "data", "a")
 	var p *ssa.Plan
 	var err error
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "60s").Should(HaveOccurred())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(HaveOccurred())
 	g.Expect(decisions(p)).To(Equal(map[string]string{"ConfigMap/c": "update Changed", "Gadget/g": "blocked LiveUnreadable"}))
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{ContinueOnError: true})
 	g.Expect(err).To(HaveOccurred())
@@ -241,27 +247,28 @@ func TestF11ConversionWebhookDown(t *testing.T) {
 	}
 
 	e.patch("x", definition, `[{"op":"replace","path":"/spec/conversion","value":{"strategy":"None"}}]`)
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "60s").Should(Succeed())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(Succeed())
 	g.Expect(decisions(p)).To(HaveKeyWithValue("Gadget/g", HavePrefix("unchanged")))
 }
 
 // F13, N49: a definition that is deleted takes its kind away, not more; when
 // it is back, so is the kind.
 func TestF13DefinitionDeletedAndBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	definition, objects := gadgetSet(e)
 	old := e.apply(objects, ssa.PlanOptions{}).Inventory()
 	w := e.m.StartWait(t.Context(), []ssa.Target{{ID: ssa.IDOf(objects[1]), Version: "v1"}}, ssa.WaitOptions{Gone: true})
 	e.delete(definition)
-	g.Eventually(w.Done(), "60s").Should(BeClosed())
+	g.Eventually(w.Done(), "90s").Should(BeClosed())
 	g.Expect(w.Err()).NotTo(HaveOccurred())
 	var p *ssa.Plan
 	var err error
 	g.Eventually(func() string {
 		p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{})
 		return decisions(p)["Gadget/g"]
-	}, "60s").Should(Equal("blocked UnknownKind"))
+	}, "90s").Should(Equal("blocked UnknownKind"))
 	g.Expect(errors.Is(err, ssa.ErrKindUnknown)).To(BeTrue())
 	g.Expect(decisions(p)).To(HaveKeyWithValue("ConfigMap/c", "unchanged Proved"))
 	_, err = e.m.PlanPrune(t.Context(), old, p, ssa.PruneOptions{})
@@ -269,7 +276,7 @@ func TestF13DefinitionDeletedAndBack(t *testing.T) {
 	g.Expect(errors.As(err, &pb)).To(BeTrue())
 
 	e.apply(list(gadgets(e, strings.TrimPrefix(definition.GetName(), "gadgets."))), ssa.PlanOptions{})
-	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "60s").Should(Succeed())
+	g.Eventually(func() error { p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(Succeed())
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(Equal(map[string]string{"ConfigMap/c": "unchanged", "Gadget/g": "created"}))

@@ -15,6 +15,7 @@ import (
 // SSA-10 (flux2#2472, helm-controller#1419): the rules of an aggregated role
 // belong to its controller.
 func TestAggregatedRole(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	objects := e.objects(`
@@ -35,7 +36,7 @@ rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
 		r, _, _ := unstructured.NestedSlice(e.live(objects[0]).Object, "rules")
 		return r
 	}
-	g.Eventually(rules, "20s").Should(HaveLen(1))
+	g.Eventually(rules, "90s").Should(HaveLen(1))
 	rv := e.live(objects[0]).GetResourceVersion()
 	for range 3 {
 		p := e.plan(objects, ssa.PlanOptions{VerifyEvery: 1})
@@ -54,6 +55,7 @@ rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
 // key left to a default it cannot be proved (the value might be somebody
 // else's, see ADR 50); then the apply, or one dry-run, is remembered.
 func TestQuantities(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{Memo: ssa.NewMemo(ssa.MemoOptions{})})
 	g := e.g
 	group := e.ns + ".example.com"

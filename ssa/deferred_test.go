@@ -54,6 +54,7 @@ func (e *env) cleanup(objects []*unstructured.Unstructured) {
 // SSA-15, SSA-17, SSA-21: definition, instance, namespace and content in one
 // call, on the first run.
 func TestDeferred(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	group := e.ns + ".example.com"
@@ -106,6 +107,7 @@ spec: {a: 1}
 
 // SSA-18, SSA-20
 func TestUnknownKind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	group := e.ns + ".example.com"
@@ -152,7 +154,7 @@ metadata: {name: c, namespace: NS}
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(Equal(map[string]string{"Widget/w": "created", "ConfigMap/c": "created"}))
 
-	other2 := e.objects(strings.ReplaceAll(shopOf("x.invalid"), "v1/", "v1/"))
+	other2 := e.objects(shopOf("x.invalid"))
 	p = e.plan(other2, ssa.PlanOptions{DeferUnknownKinds: true})
 	r, err = e.m.Apply(t.Context(), p, ssa.ApplyOptions{DeferTimeout: time.Millisecond})
 	g.Expect(errors.Is(err, ssa.ErrKindUnknown)).To(BeTrue())

@@ -5,6 +5,7 @@ package ssa_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/gitops-kit/sdk/ssa"
@@ -16,6 +17,7 @@ import (
 // SSA-40, SSA-41, D3: a changed definition, webhook configuration or policy
 // has exactly the objects of its kind asked about again.
 func TestEnvironment(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c, err := ssa.NewCluster(config(t), ssa.ClusterOptions{})
@@ -23,10 +25,10 @@ func TestEnvironment(t *testing.T) {
 	watcher := ssa.WatchEnvironment(ctx, c)
 	e := newEnv(t, ssa.Options{Env: watcher})
 	g := e.g
-	g.Eventually(watcher.Synced(), "20s").Should(BeClosed())
+	g.Eventually(watcher.Synced(), "90s").Should(BeClosed())
 	group := e.ns + ".example.com"
 	definition := e.objects(crd(group, widgetSchema))
-	objects := append(definition, e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\nspec: {num: 1}\n---\n"+cm(""))...)
+	objects := append(slices.Clone(definition), e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\nspec: {num: 1}\n---\n"+cm(""))...)
 	t.Cleanup(func() { e.cleanup(definition) })
 	e.apply(objects, ssa.PlanOptions{})
 	widgets := schema.GroupVersionResource{Group: group, Version: "v1", Resource: "widgets"}
@@ -97,7 +99,7 @@ func TestEnvironmentForbidden(t *testing.T) {
 	c, err := ssa.NewCluster(server(t).User(t, "nobody"), ssa.ClusterOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	w := ssa.WatchEnvironment(t.Context(), c)
-	g.Eventually(w.Synced(), "20s").Should(BeClosed())
+	g.Eventually(w.Synced(), "90s").Should(BeClosed())
 	tk, err := w.Token(t.Context(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(tk.Admission).To(BeEmpty())

@@ -17,6 +17,7 @@ import (
 
 // SSA-5, SSA-16, SSA-23, SSA-107, SSA-108, SSA-110
 func TestThreeOfTwoHundredInvalid(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	var text strings.Builder

@@ -34,6 +34,7 @@ func withReplicas(n string) string { return strings.ReplaceAll(web, "REPLICAS", 
 // Each row says what somebody else did, the rules, and what the plan and
 // Explain make of it.
 func TestIgnoreAndOwnership(t *testing.T) {
+	t.Parallel()
 	rule := func(paths ...string) []ssa.PathRule { return []ssa.PathRule{{Paths: paths}} }
 	scale := func(e *env, u *unstructured.Unstructured) {
 		e.patch("hpa", u, `[{"op":"replace","path":"/spec/replicas","value":5}]`)
@@ -146,8 +147,8 @@ func TestIgnoredFieldOfAWrittenObject(t *testing.T) {
 	g.Expect(cs[1].(map[string]any)["image"]).To(Equal("example.com/b:2"))
 	for _, m := range live.GetManagedFields() {
 		if m.Manager == testManager {
-			g.Expect(string(m.FieldsV1.Raw)).To(ContainSubstring(`"f:replicas"`), "adopted with its live value")
-			g.Expect(strings.Count(string(m.FieldsV1.Raw), `"f:image"`)).To(Equal(1), "left to the Apply manager")
+			g.Expect(m.FieldsV1.GetRawString()).To(ContainSubstring(`"f:replicas"`), "adopted with its live value")
+			g.Expect(strings.Count(m.FieldsV1.GetRawString(), `"f:image"`)).To(Equal(1), "left to the Apply manager")
 		}
 	}
 	g.Expect(decisions(e.plan(next, ssa.PlanOptions{Ignore: rules}))["Deployment/web"]).To(Equal("unchanged Proved"))

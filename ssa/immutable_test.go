@@ -18,6 +18,7 @@ const job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x, namespace: NS}
 // SSA-70, SSA-71, SSA-72, SSA-73: recreation only where the server names an
 // immutable field and accepts the replacement.
 func TestImmutable(t *testing.T) {
+	t.Parallel()
 	volume := "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x, namespace: NS}\nspec: {replicas: 0, serviceName: s, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}, volumeClaimTemplates: [{metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: @VGi}}}}]}\n"
 	cases := map[string]struct{ yaml, before, after, field string }{
 		"JobTemplate":    {job, "1", "2", "spec.template.spec"},

@@ -49,6 +49,7 @@ spec:
 
 // SSA-5, SSA-51, SSA-85, SSA-93
 func TestLifecycle(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	objects := e.objects(shop)

@@ -5,6 +5,8 @@ package ssa_test
 
 import (
 	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,40 @@ import (
 	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
+
+// TestMain waits generously, because these tests run on slow machines, too,
+// and looks at the end for goroutines of this module that nobody stopped.
+func TestMain(m *testing.M) {
+	SetDefaultEventuallyTimeout(90 * time.Second)
+	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
+	code := m.Run()
+	if code == 0 && os.Getenv("SSA_CRASH_NS") == "" {
+		code = leaks()
+	}
+	os.Exit(code) //nolint:forbidigo // how a TestMain ends
+}
+
+// leaks reports goroutines in which a function of package ssa or one of its
+// folders runs; those of the transport, which keeps connections, and of the
+// control plane have none.
+func leaks() int {
+	var left string
+	for range 100 {
+		buf := make([]byte, 8<<20)
+		left = ""
+		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(stack, "github.com/gitops-kit/sdk/ssa") && !strings.Contains(stack, "TestMain") {
+				left += stack + "\n\n"
+			}
+		}
+		if left == "" {
+			return 0
+		}
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // goroutines end on their own, or never
+	}
+	fmt.Fprintf(os.Stderr, "goroutines are left:\n%s", left)
+	return 1
+}
 
 // SSA-101: no goroutine outlives a call. The shared control plane and idle
 // connections, which live as long as the process, are not counted.

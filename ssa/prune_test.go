@@ -256,6 +256,7 @@ func TestDeletionRacesAWriter(t *testing.T) {
 
 // SSA-87: operator, definition and instance with a finalizer in one call.
 func TestPhasedTeardown(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	group := e.ns + ".example.com"

@@ -187,10 +187,11 @@ func TestErrorTypes(t *testing.T) {
 func TestDriftReportAndLoops(t *testing.T) {
 	g := NewWithT(t)
 	p := &ssa.Plan{}
+	before, after := strings.Repeat("b", 1000), map[string]any{"x": strings.Repeat("a", 1000)}
 	for i := range 10_000 {
 		e := ssa.Entry{ID: ssa.ID{Namespace: "n", Name: fmt.Sprint("c", i), Kind: "ConfigMap"}, Decision: ssa.DecisionUpdate}
 		for k := range 30 {
-			e.Changes = append(e.Changes, ssa.Change{Op: "replace", Path: fmt.Sprint("/data/", k), Before: strings.Repeat("b", 1000), After: map[string]any{"x": strings.Repeat("a", 1000)}})
+			e.Changes = append(e.Changes, ssa.Change{Op: "replace", Path: fmt.Sprint("/data/", k), Before: before, After: after})
 		}
 		p.Entries = append(p.Entries, e)
 	}

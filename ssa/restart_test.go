@@ -16,6 +16,7 @@ import (
 
 // TestRestartedServer needs a control plane of its own; its parts share one.
 func TestRestartedServer(t *testing.T) {
+	t.Parallel()
 	plane := kube.Private(t, kube.Options{})
 	t.Run("MidApply", func(t *testing.T) { restartMidApply(t, plane) })
 	t.Run("Compacted", func(t *testing.T) { compacted(t, plane) })

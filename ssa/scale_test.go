@@ -18,6 +18,7 @@ import (
 
 	"github.com/gitops-kit/sdk/ssa"
 	"github.com/gitops-kit/sdk/ssa/inventory"
+	"github.com/gitops-kit/sdk/ssa/ssatest"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
@@ -86,6 +87,13 @@ func TestSecretStoreHolds50000(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(v).To(Equal(first))
 	g.Expect(got.Equal(set)).To(BeTrue())
+
+	// What is there is not written again.
+	writes := e.rec.Writes()
+	v, err = s.Save(t.Context(), set.Clone(), first)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(v).To(Equal(first))
+	g.Expect(e.rec.Writes()).To(Equal(writes))
 
 	// A change: the chunks of before are gone.
 	changed := set.Minus(inventory.NewSet(firstItems(set, 100)...)).Union(incompressible(e.ns, "b", 100))
@@ -259,4 +267,27 @@ func TestApplyAndPrune50000(t *testing.T) {
 	g.Expect(kept).To(ConsistOf(want))
 	g.Expect(live).To(ConsistOf(want))
 	g.Expect(e.chunks("scale")).To(HaveLen(1))
+}
+
+// SSA-17, SSA-100: what waited for its namespace is read by LISTs, too.
+func TestDeferredObjectsAreReadTogether(t *testing.T) {
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	const n = 40
+	objects := e.objects("apiVersion: v1\nkind: Namespace\nmetadata: {name: NS-new}\n" + configMaps("NS-new", n))
+	t.Cleanup(func() { e.cleanup(objects[:1]) })
+	p := e.plan(objects, ssa.PlanOptions{})
+	g.Expect(decisions(p)).To(HaveKeyWithValue("ConfigMap/c0000", "deferred NewNamespace"))
+	e.rec.Reset()
+	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(r.Count(ssa.ActionCreated)).To(Equal(n + 1))
+	g.Expect(r.Requests).To(Equal(ssa.Requests{List: 1, MetadataList: 1, DryRun: n, Patch: n + 1}))
+	count := func(verb string, dryRun bool) int {
+		return e.rec.Count(func(c ssatest.Call) bool { return c.Kind == "ConfigMap" && c.Verb == verb && c.DryRun == dryRun })
+	}
+	g.Expect(count("list", false)).To(Equal(2))
+	g.Expect(count("get", false)).To(BeZero())
+	g.Expect(count("apply", true)).To(Equal(n))
+	g.Expect(count("apply", false)).To(Equal(n))
 }

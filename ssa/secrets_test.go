@@ -17,6 +17,7 @@ import (
 
 // N26, SSA-98: no secret value in anything that can be printed.
 func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	const canary = "hunter2-canary"
 	e := newEnv(t, ssa.Options{DigestKey: []byte("key"), Sensitive: []ssa.PathRule{{Paths: []string{"/spec/password"}, Target: ssa.Match{Kind: "Widget"}}}})
 	g := e.g

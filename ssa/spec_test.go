@@ -243,6 +243,7 @@ func TestConflictOfSpellings(t *testing.T) {
 // SSA-77: rules decide custom kinds by what they report, the kind's before the
 // group's, and neither when the object is being deleted.
 func TestWaitForCustomHealth(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	definition, objects := gadgetSet(e)
@@ -274,11 +275,11 @@ func TestWaitForCustomHealth(t *testing.T) {
 			return ""
 		}
 	}
-	g.Eventually(of("Gadget"), "60s").Should(Equal("InProgress phase: ."))
+	g.Eventually(of("Gadget"), "90s").Should(Equal("InProgress phase: ."))
 	e.patch("operator", objects[1], `[{"op":"add","path":"/status","value":{"phase":"Working"}}]`)
-	g.Eventually(of("Gadget"), "60s").Should(Equal("InProgress phase: Working."))
+	g.Eventually(of("Gadget"), "90s").Should(Equal("InProgress phase: Working."))
 	e.patch("operator", objects[1], `[{"op":"replace","path":"/status/phase","value":"Ready"}]`)
-	g.Eventually(w.Done(), "60s").Should(BeClosed())
+	g.Eventually(w.Done(), "90s").Should(BeClosed())
 	g.Expect(w.Err()).NotTo(HaveOccurred())
 	g.Expect(of("Gadget")()).To(Equal("Current it is Ready"))
 
@@ -292,7 +293,7 @@ func TestWaitForCustomHealth(t *testing.T) {
 	e.patch("operator", objects[1], `[{"op":"add","path":"/metadata/finalizers","value":["example.com/hold"]},{"op":"replace","path":"/status/phase","value":"Ready"}]`)
 	e.delete(objects[1])
 	w = e.m.StartWait(t.Context(), r.Targets(), ssa.WaitOptions{Rules: rules})
-	g.Eventually(of("Gadget"), "60s").Should(HavePrefix("Terminating"))
+	g.Eventually(of("Gadget"), "90s").Should(HavePrefix("Terminating"))
 	w.Stop()
 	e.patch("operator", objects[1], `[{"op":"remove","path":"/metadata/finalizers"}]`)
 }
@@ -365,7 +366,7 @@ func TestF08HalfOpenConnection(t *testing.T) {
 	r := e.apply(objects, ssa.PlanOptions{})
 	w := m.StartWait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 5 * time.Minute})
 	defer w.Stop()
-	g.Eventually(func() int { return w.Result().Targets[0].Events }, "60s").Should(BeNumerically(">", 0))
+	g.Eventually(func() int { return w.Result().Targets[0].Events }, "90s").Should(BeNumerically(">", 0))
 	close(cut)
 	e.remove(e.live(objects[0]))
 	g.Eventually(w.Done(), "90s").Should(BeClosed())

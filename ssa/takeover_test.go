@@ -125,6 +125,7 @@ func TestTakeoverThatCannotBeRehearsed(t *testing.T) {
 
 // SSA-31 (EntryVersion), SSA-62: a definition with two versions.
 func TestMigrateAPIVersion(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	group := e.ns + ".example.com"

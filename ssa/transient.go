@@ -27,7 +27,7 @@ func retryable(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
-	var goAway http2.GoAwayError
+	var goAway http2.GoAwayError //nolint:staticcheck // what client-go's transport returns
 	var stream http2.StreamError
 	if errors.As(err, &goAway) || errors.As(err, &stream) {
 		return true

@@ -71,6 +71,7 @@ spec: {selector: {matchLabels: {a: w}}, template: {metadata: {labels: {a: w}, an
 
 // SSA-80: fail fast, keep going, timeout, cancellation.
 func TestWaitThatFails(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	r := e.apply(e.objects(failing), ssa.PlanOptions{})
@@ -118,6 +119,7 @@ func TestWaitRules(t *testing.T) {
 
 // SSA-79, SSA-82: a Job that removes itself, and one that somebody removes.
 func TestWaitForVanishingObjects(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	r := e.apply(e.objects(strings.Replace(strings.ReplaceAll(job, "@V", "1"), "suspend: true", "ttlSecondsAfterFinished: 0", 1)), ssa.PlanOptions{})
@@ -125,7 +127,7 @@ func TestWaitForVanishingObjects(t *testing.T) {
 	g.Eventually(func() any {
 		u := e.live(e.objects(strings.ReplaceAll(job, "@V", "1"))[0])
 		return u == nil || string(u.GetUID()) != uid
-	}, "20s").Should(BeTrue())
+	}, "90s").Should(BeTrue())
 	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 20 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(statuses(res)).To(HaveKeyWithValue("Job/x", "Current JobGone"))
@@ -135,13 +137,14 @@ func TestWaitForVanishingObjects(t *testing.T) {
 	g.Eventually(func() int { return w.Result().Targets[0].Events }).Should(BeNumerically(">", 0))
 	_, err = e.cluster.Send(t.Context(), ssa.Write{Verb: ssa.VerbDelete, Resource: e.resource("apps", "v1", "Deployment"), Namespace: e.ns, Name: "never", Propagation: "Background"})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Eventually(w.Done(), "10s").Should(BeClosed())
+	g.Eventually(w.Done(), "90s").Should(BeClosed())
 	g.Expect(errors.Is(w.Err(), ssa.ErrFailed)).To(BeTrue())
 	g.Expect(statuses(w.Result())).To(HaveKeyWithValue("Deployment/never", "Failed Deleted"))
 }
 
 // SSA-79
 func TestWaitForStatus(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	group := e.ns + ".example.com"
@@ -187,7 +190,7 @@ func TestWaitForForeignObjectsOverBadWatches(t *testing.T) {
 	w := e.m.StartWait(t.Context(), []ssa.Target{{ID: ssa.IDOf(u), Version: "v1"}}, ssa.WaitOptions{Timeout: 30 * time.Second})
 	g.Eventually(func() int { return w.Result().Targets[0].Events }).Should(BeNumerically(">", 1))
 	e.patch("someone", u, `[{"op":"replace","path":"/spec/replicas","value":0}]`)
-	g.Eventually(w.Done(), "20s").Should(BeClosed())
+	g.Eventually(w.Done(), "90s").Should(BeClosed())
 	g.Expect(w.Err()).NotTo(HaveOccurred())
 }
 
@@ -204,7 +207,7 @@ func TestWaitGone(t *testing.T) {
 	g.Expect(res.Targets[0].Facts).To(ConsistOf(ContainSubstring("example.com/hold")))
 	w := e.m.StartWait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true})
 	e.patch("x", held[0], `[{"op":"remove","path":"/metadata/finalizers"}]`)
-	g.Eventually(w.Done(), "10s").Should(BeClosed())
+	g.Eventually(w.Done(), "90s").Should(BeClosed())
 	g.Expect(w.Err()).NotTo(HaveOccurred())
 	// Another object of the name counts as gone.
 	e.apply(e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: h, namespace: NS}\n"), ssa.PlanOptions{})
@@ -214,6 +217,7 @@ func TestWaitGone(t *testing.T) {
 
 // SSA-78: a claim that is bound when it is first used does not hold anybody up.
 func TestWaitForConsumer(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	class := "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: NS-MODE}\nprovisioner: example.com/none\nvolumeBindingMode: MODE\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: pMODE, namespace: NS}\nspec: {storageClassName: NS-MODE, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n"
@@ -234,6 +238,7 @@ func TestWaitForConsumer(t *testing.T) {
 
 // SSA-75: watch forbidden, list allowed.
 func TestWaitWithoutWatch(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, ssa.Options{})
 	r := e.apply(e.objects(shop), ssa.PlanOptions{})
 	e.rec.Before(func(c ssatestCall) error {

@@ -53,8 +53,7 @@ func TestRecorder(t *testing.T) {
 	w.DryRun = true
 	_, _ = rec.Send(t.Context(), w)
 	_, _ = rec.Get(t.Context(), ssa.Resource{}, "", "a")
-	for range rec.List(t.Context(), ssa.Resource{}, ssa.ListOptions{}) {
-	}
+	rec.List(t.Context(), ssa.Resource{}, ssa.ListOptions{})(func(*unstructured.Unstructured, error) bool { return true })
 	_, _ = rec.Watch(t.Context(), ssa.Resource{}, ssa.ListOptions{})
 	rec.Refresh("g")
 	g.Expect(rec.Writes()).To(Equal(3))
