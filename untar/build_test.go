@@ -253,3 +253,6 @@ func bomb(prefix []byte, n int64) []byte {
 	_ = w.Close()
 	return out.Bytes()
 }
+
+// long reports that the big loops are wanted, which take minutes.
+func long() bool { return os.Getenv("GITOPS_KIT_LONG") == "1" }

@@ -75,7 +75,7 @@ func TestCrash(t *testing.T) {
 		after(filepath.Join(t.TempDir(), "dst"), h)
 	}
 	doubles := 10
-	if os.Getenv("GITOPS_KIT_LONG") != "" {
+	if long() {
 		doubles = 100
 	}
 	rng := rand.New(rand.NewPCG(3, 3))
