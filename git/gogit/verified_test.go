@@ -21,7 +21,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-func program(t testing.TB, in io.Reader, args ...string) string {
+func program(t testing.TB, in io.Reader, args ...string) {
 	t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Stdin = in
@@ -30,7 +30,6 @@ func program(t testing.TB, in io.Reader, args ...string) string {
 	if err != nil {
 		t.Fatalf("git %v: %v: %s", args, err, out)
 	}
-	return string(out)
 }
 
 // history makes a repository with one pack and returns the pack's name.

@@ -8,7 +8,6 @@ package worktree
 import (
 	"io/fs"
 	"os"
-	"syscall"
 )
 
 // place is an open directory in which files are made by name.
@@ -21,7 +20,7 @@ func (p place) close() {}
 // create makes a new file; name is a single component. What is there, also a
 // link, is never opened.
 func (p place) create(name string, perm fs.FileMode) (created, error) {
-	f, err := p.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, perm)
+	f, err := p.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	return created{f}, err
 }
 
