@@ -224,6 +224,9 @@ func (p *parser) person(key string) (Signature, error) {
 	if open < 0 {
 		return Signature{}, bad(p.kind, "header %q has no email", key)
 	}
+	if open > 0 && v[open-1] != ' ' {
+		return Signature{}, bad(p.kind, "header %q has no space before the email", key)
+	}
 	shut := strings.IndexByte(v[open:], '>')
 	if shut < 0 {
 		return Signature{}, bad(p.kind, "header %q has no end of the email", key)
@@ -237,7 +240,7 @@ func (p *parser) person(key string) (Signature, error) {
 		return Signature{}, bad(p.kind, "header %q has no date", key)
 	}
 	sec, err := strconv.ParseInt(f[0], 10, 64)
-	if err != nil || sec < 0 {
+	if err != nil || sec < 0 || len(f[0]) > 1 && f[0][0] == '0' {
 		return Signature{}, bad(p.kind, "header %q has a bad date", key)
 	}
 	s.When = time.Unix(sec, 0).In(zone(f[1]))
