@@ -119,7 +119,7 @@ func TestNothingLeftWhenStoppedBeforeReady(t *testing.T) {
 	shared(t)
 	// Short, so that sockets are in the data directory: whoever kills a program
 	// that does not end in time removes them with it.
-	temp, err := os.MkdirTemp("", "kt")
+	temp, err := os.MkdirTemp("", "kt") //nolint:usetesting // the path of t.TempDir is long
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	t.Setenv("TMPDIR", temp)
