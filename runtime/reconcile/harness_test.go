@@ -146,7 +146,7 @@ func returns(res reconcile.Result, err error) *author {
 	return &author{run: func(context.Context, *app) (reconcile.Result, error) { return res, err }}
 }
 
-// RT-32, RT-34, RT-38: outcome of a run by its result or error.
+// COND-9, RT-32, RT-34, RT-38: outcome of a run by its result or error.
 func TestOutcomes(t *testing.T) {
 	boom := errors.New("boom")
 	cases := map[string]struct {
