@@ -281,3 +281,34 @@ func TestF13DefinitionDeletedAndBack(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(Equal(map[string]string{"ConfigMap/c": "unchanged", "Gadget/g": "created"}))
 }
+
+// F14, SSA-20, N49: an aggregated API without its server: its kinds are not
+// known to be absent; others are applied, nothing of it is given up.
+func TestF14AggregatedAPIDown(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	group := e.ns + ".example.com"
+	service := e.objects("apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1." + group + "}\nspec: {group: " + group + ", version: v1, service: {name: none, namespace: NS, port: 443}, insecureSkipTLSVerify: true, groupPriorityMinimum: 100, versionPriority: 100}\n")[0]
+	e.createAs("x", service)
+	t.Cleanup(func() { e.delete(service) })
+	objects := e.objects(cm("") + "---\napiVersion: " + group + "/v1\nkind: Thing\nmetadata: {name: t, namespace: NS}\n")
+	var p *ssa.Plan
+	var err error
+	g.Eventually(func() bool {
+		p, err = e.m.Plan(t.Context(), objects, ssa.PlanOptions{DeferUnknownKinds: true})
+		return errors.Is(err, ssa.ErrDiscovery)
+	}, "90s").Should(BeTrue())
+	g.Expect(errors.Is(err, ssa.ErrKindUnknown)).To(BeFalse())
+	var pe *ssa.PlanError
+	g.Expect(errors.As(err, &pe)).To(BeTrue())
+	g.Expect(pe.Terminal()).To(BeFalse())
+	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{ContinueOnError: true})
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(actions(r)).To(Equal(map[string]string{"ConfigMap/c": "created", "Thing/t": "notAttempted"}))
+	dp, err := e.m.PlanDelete(t.Context(), ids(t, objects[1:]), ssa.DeleteOptions{})
+	g.Expect(errors.Is(err, ssa.ErrDiscovery)).To(BeTrue())
+	dr, err := e.m.Delete(t.Context(), dp, ssa.DeleteOptions{})
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(dr.Inventory().Contains(ssa.IDOf(objects[1]))).To(BeTrue())
+}

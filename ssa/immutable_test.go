@@ -15,7 +15,7 @@ import (
 
 const job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x, namespace: NS}\nspec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: \"i:@V\"}]}}}\n"
 
-// SSA-70, SSA-71, SSA-72, SSA-73: recreation only where the server names an
+// F51, SSA-70, SSA-71, SSA-72, SSA-73: recreation only where the server names an
 // immutable field and accepts the replacement.
 func TestImmutable(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,8 @@ func TestManagerConcurrentSafe(t *testing.T) {
 	wg.Wait()
 }
 
-// SSA-19
+// F53, SSA-19: dependencies are applied first; a circle and a dependency that
+// does not exist are named.
 func TestDependsOn(t *testing.T) {
 	e := newEnv(t, ssa.Options{})
 	g := e.g

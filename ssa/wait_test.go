@@ -69,7 +69,7 @@ metadata: {name: never, namespace: NS}
 spec: {selector: {matchLabels: {a: w}}, template: {metadata: {labels: {a: w}, annotations: {kubelet.gitops-kit.github.io/fail: never-ready}}, spec: {containers: [{name: c, image: "example.com/i:1"}]}}}
 `
 
-// SSA-80: fail fast, keep going, timeout, cancellation.
+// F52, SSA-80: fail fast, keep going, timeout, cancellation.
 func TestWaitThatFails(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, ssa.Options{})
