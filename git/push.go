@@ -377,6 +377,16 @@ func (r *Repository) landed(u *RefResult) {
 	}
 }
 
+// under reports whether a commit of ours arrived and somebody built on it
+// before we could look.
+func (r *Repository) under(ctx context.Context, tip, commit Hash) bool {
+	if commit.IsZero() {
+		return false
+	}
+	ok, err := r.c.descends(ctx, tip, commit)
+	return ok && err == nil
+}
+
 // ask lists the references again: what arrived is a success whatever the
 // answer was, what moved is no fast-forward, the rest was rejected.
 func (r *Repository) ask(ctx context.Context, todo []*RefResult, sent error) error {
@@ -397,7 +407,7 @@ func (r *Repository) ask(ctx context.Context, todo []*RefResult, sent error) err
 		now, there := at[u.Ref]
 		switch {
 		case u.OK:
-		case there && now == u.New, !there && u.New.IsZero():
+		case there && now == u.New, !there && u.New.IsZero(), sent != nil && there && r.under(ctx, now, u.New):
 			u.OK, u.Rejected = true, ""
 		case there && now != u.Old, !there && !u.Old.IsZero():
 			if first == nil || errors.Is(first, ErrPushRejected) {

@@ -550,6 +550,33 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// GIT-98, GIT-99: nor is it repeated when somebody built on it before we looked.
+func TestLostReplyAndNextWriter(t *testing.T) {
+	g := NewWithT(t)
+	e, o := writable(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	repo.Configure(func(o *gitserver.RepoOptions) {
+		o.PostReceive = func(r *gitserver.Repo, u []gitserver.Update) {
+			if u[0].User == "ann" {
+				r.Commit("main", gitserver.Files{"theirs": "1"}, gitserver.CommitOptions{Message: "theirs"})
+			}
+		}
+	})
+	e.srv.SetFaults(fault.Plan{Match: fault.Match{Method: "POST", Route: "receive-pack"}, Drop: true, Times: 1})
+	calls := 0
+	res, err := client(t, repo.URL(), o).Update(t.Context(), "main", func(_ context.Context, r *git.Repository) (git.CommitOptions, error) {
+		calls++
+		return git.CommitOptions{Author: ann, Message: "ours"}, r.Root().WriteFile("n", []byte(fmt.Sprint(calls)), 0o644)
+	}, git.UpdateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(calls).To(Equal(1))
+	parents, err := repo.Parents(repo.Head("main"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(parents).To(HaveLen(1))
+	g.Expect(string(parents[0])).To(Equal(res.Commit.Hash.String()))
+}
+
 // GIT-103: the module needs no C compiler.
 func TestNoCgo(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}} {{len .CgoFiles}}{{end}}", ".", "./gogit", "./packstore", "./sign", "./driver").Output()

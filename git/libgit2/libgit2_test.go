@@ -27,3 +27,12 @@ func TestConformance(t *testing.T) {
 		}
 	}
 }
+
+// GIT-T1, GIT-100: the servers that need no program but git and OpenSSH.
+func TestMatrix(t *testing.T) {
+	d := libgit2.New(libgit2.Options{})
+	t.Log("\n" + gittest.RunMatrix(t, map[string]driver.Driver{"libgit2": d}, gittest.Places()))
+	if n := d.Handles(); n != 0 {
+		t.Errorf("%d C handles were not freed", n)
+	}
+}
