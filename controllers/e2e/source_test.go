@@ -266,7 +266,7 @@ func TestRecovery(t *testing.T) { // SRC-A16, WIRE-28
 	good := o.Status.Artifact.DeepCopy()
 	w.server.Pause()
 	w.request(o)
-	w.refused(o, "GitOperationFailed")
+	w.refused(o, "GitOperationFailed", "check spec.url and the connection to the server")
 	w.Expect(o.Status.Artifact).To(Equal(good))
 	w.download(o.Status.Artifact)
 	w.server.Resume()

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	kustomizev1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
 	"github.com/gitops-kit/sdk/apis/meta"
@@ -34,7 +36,9 @@ import (
 	"github.com/gitops-kit/sdk/testserver/kube"
 )
 
-const patience = time.Minute
+// patience is long: two slow cores run a control plane and several managers
+// under the race detector. It costs time only where a test fails.
+const patience = 3 * time.Minute
 
 // world is one namespace with a manager that watches it, and a Git server.
 type world struct {
@@ -72,6 +76,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	logf.SetLogger(logr.Discard()) // the tests' clients; managers are processes
 	code := m.Run()
 	if bin, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(bin))

@@ -170,5 +170,8 @@ func applyFailure(o *v1.Kustomization, err error) error {
 	case isUnreachable(err):
 		return unreachable(o, err)
 	}
+	if errors.Is(err, ssa.ErrKindUnknown) {
+		return failed(meta.ReconciliationFailedReason, err, "%v; install the missing CustomResourceDefinition, or add it to this set", err)
+	}
 	return failed(meta.ReconciliationFailedReason, err, "%v", err)
 }

@@ -96,10 +96,18 @@ func (r *Reconciler) target(ctx context.Context, o *v1.Kustomization) (client.Ta
 	}
 	k, err := kubeconfig.FromSecret(s.Data, ref.SecretRef.Key, r.Config.Kubeconfig)
 	if err != nil {
-		return t, failed(meta.ReconciliationFailedReason, err, "kubeconfig in Secret '%s': %v", name, err)
+		return t, failed(meta.ReconciliationFailedReason, err, "kubeconfig in Secret '%s': %v; %s", name, err, kubeconfigHint(err))
 	}
 	t.Kubeconfig = k
 	return t, nil
+}
+
+// kubeconfigHint says what to do about a kubeconfig that is refused.
+func kubeconfigHint(err error) string {
+	if errors.Is(err, kubeconfig.ErrUnsupportedKubeconfigField) {
+		return "remove the field; credentials are embedded as token or client-certificate-data and client-key-data"
+	}
+	return "correct the Secret, or check spec.kubeConfig.secretRef"
 }
 
 // account returns the account to impersonate; zero is the controller itself.

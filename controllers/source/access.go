@@ -88,7 +88,7 @@ func refused(err error) error {
 	if missing, ok := errors.AsType[*secrets.SecretNotFoundError](err); ok {
 		text = fmt.Sprintf("failed to get secret '%s/%s': not found; create it, or check the reference in spec", missing.Ref.Namespace, missing.Ref.Name)
 	}
-	return &RunError{Condition: v1.FetchFailedCondition, Reason_: v1.AuthenticationFailedReason, Class: Generic, Text: text, Err: err}
+	return &RunError{Condition: v1.FetchFailedCondition, Why: v1.AuthenticationFailedReason, Class: Generic, Text: text, Err: err}
 }
 
 // newClient adds to the options of the object what the process shares.
@@ -101,9 +101,9 @@ func (x *gitRun) newClient(o *v1.GitRepository, a *access) (*git.Client, error) 
 	opts.Net.ProxyFromEnvironment = x.Config.ProxyFromEnvironment
 	switch x.Config.HTTPCredentials {
 	case "never":
-		opts.Net.HTTPCredentials = 1 // never
+		opts.Net.HTTPCredentials = git.Never
 	case "always":
-		opts.Net.HTTPCredentials = 2 // always
+		opts.Net.HTTPCredentials = git.Always
 	}
 	return git.New(o.Spec.URL, opts)
 }
@@ -144,7 +144,7 @@ func GitOptions(o *v1.GitRepository, secret, proxy *secrets.Material) (git.Optio
 		if !app {
 			text = fmt.Sprintf("secretRef '%s/%s' has no github app data but provider is set to github", o.Namespace, secret.Ref.Name)
 		}
-		return opts, &RunError{Condition: v1.FetchFailedCondition, Reason_: v1.InvalidProviderConfigurationReason, Class: Stalling, Text: text}
+		return opts, &RunError{Condition: v1.FetchFailedCondition, Why: v1.InvalidProviderConfigurationReason, Class: Stalling, Text: text}
 	}
 	if t := secret.TLS; t != nil {
 		var err error

@@ -57,7 +57,7 @@ func (x *gitRun) include(ctx context.Context, o *v1.GitRepository) (next reconci
 }
 
 func (x *gitRun) includeFailure(o *v1.GitRepository, reason string, class Class, text string) error {
-	return x.fail(o, StepInclude, &RunError{Condition: v1.IncludeUnavailableCondition, Reason_: reason, Class: class, Text: text})
+	return x.fail(o, StepInclude, &RunError{Condition: v1.IncludeUnavailableCondition, Why: reason, Class: class, Text: text})
 }
 
 // includeCycle follows the includes of o and describes the way back to it.
@@ -154,7 +154,7 @@ func localPath(p, fallback string) (string, error) {
 	}
 	if !filepath.IsLocal(clean) {
 		return "", &RunError{
-			Condition: v1.StorageOperationFailedCondition, Reason_: "IllegalPath", Class: Generic,
+			Condition: v1.StorageOperationFailedCondition, Why: "IllegalPath", Class: Generic,
 			Text: fmt.Sprintf("path '%s' of include leaves the repository", p),
 		}
 	}

@@ -27,7 +27,7 @@ const workloadIdentityGate = "ObjectLevelWorkloadIdentity"
 // feature gates are on, allowHTTP whether plain HTTP may be used.
 func Validate(o *v1.GitRepository, enabled func(string) bool, allowHTTP bool) error {
 	refuse := func(reason, format string, args ...any) error {
-		return &RunError{Condition: v1.FetchFailedCondition, Reason_: reason, Class: Stalling, Text: fmt.Sprintf(format, args...)}
+		return &RunError{Condition: v1.FetchFailedCondition, Why: reason, Class: Stalling, Text: fmt.Sprintf(format, args...)}
 	}
 	if !allowHTTP && strings.HasPrefix(strings.ToLower(o.Spec.URL), "http://") {
 		return refuse(apimeta.InsecureConnectionsDisallowedReason, "Use of insecure HTTP connections isn't allowed for this controller")

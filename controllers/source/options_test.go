@@ -64,7 +64,7 @@ func TestFailureHidesTheEnginesVerdict(t *testing.T) { // SRC-6
 	cause := &git.LimitError{Name: "git-pack", Max: 1, Got: 2}
 	g.Expect(cause.Terminal()).To(BeTrue())
 	var terminal interface{ Terminal() bool }
-	err := error(&source.RunError{Reason_: "LimitExceeded", Class: source.Generic, Text: "too much", Err: cause})
+	err := error(&source.RunError{Why: "LimitExceeded", Class: source.Generic, Text: "too much", Err: cause})
 	g.Expect(errors.As(err, &terminal)).To(BeTrue())
 	g.Expect(terminal.Terminal()).To(BeFalse())
 	g.Expect(errors.Is(err, git.ErrLimit)).To(BeTrue())

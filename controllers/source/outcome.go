@@ -5,8 +5,10 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -49,7 +51,7 @@ func (x *gitRun) fail(o *v1.GitRepository, step Step, err error) error {
 	} else {
 		conditions.MarkTrue(o, condition, reason, "%s", text)
 	}
-	f := &RunError{Condition: condition, Reason_: reason, Class: class, Text: text, Err: err}
+	f := &RunError{Condition: condition, Why: reason, Class: class, Text: text, Err: err}
 	if class == Waiting {
 		return &reconcile.WaitingError{Message: text, ReasonText: reason, Err: f}
 	}
@@ -82,13 +84,32 @@ func explain(o *v1.GitRepository, err error) string {
 		hint = "check spec.sparseCheckout"
 	case errors.Is(err, git.ErrVerificationFailed):
 		hint = "sign with a key of the Secret in spec.verify.secretRef"
-	case errors.Is(err, context.DeadlineExceeded):
-		hint = "raise spec.timeout, or check the connection to the server"
+	default:
+		hint = explainConnection(err)
 	}
 	if hint == "" {
 		return err.Error()
 	}
 	return err.Error() + "; " + hint
+}
+
+// explainConnection is explain for errors below the Git protocol.
+func explainConnection(err error) string {
+	var certificate *tls.CertificateVerificationError
+	var network net.Error
+	switch {
+	case errors.Is(err, git.ErrLimit):
+		return "make the repository smaller, or raise the limit with the controller's flag --limit"
+	case errors.Is(err, git.ErrAddressBlocked):
+		return "if the address is right, allow it with the controller's flag --allow-cidr"
+	case errors.As(err, &certificate):
+		return "set ca.crt in the Secret of spec.secretRef to the authority that signed the server's certificate"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "raise spec.timeout, or check the connection to the server"
+	case errors.As(err, &network):
+		return "check spec.url and the connection to the server"
+	}
+	return ""
 }
 
 // progress shows what the rest of the run is about, in a write of its own.

@@ -42,10 +42,11 @@ const (
 // It hides the engine's own verdict on whether a retry is pointless: here
 // Class decides.
 type RunError struct {
-	Condition, Reason_ string //nolint:revive // Reason is the method
-	Class              Class
-	Text               string
-	Err                error
+	Condition string // type of the condition that tells it
+	Why       string // reason
+	Class     Class
+	Text      string
+	Err       error
 }
 
 // Error returns the text that becomes the condition's message.
@@ -56,7 +57,7 @@ func (e *RunError) Error() string { return e.Text }
 func (e *RunError) Is(target error) bool { return errors.Is(e.Err, target) }
 
 // Reason returns the condition's reason.
-func (e *RunError) Reason() string { return e.Reason_ }
+func (e *RunError) Reason() string { return e.Why }
 
 // Terminal reports whether the object stalls.
 func (e *RunError) Terminal() bool { return e.Class == Stalling }
@@ -76,7 +77,7 @@ func reasonOf(err error, fallback string) string {
 // type and never by text.
 func Reason(step Step, err error) (condition, reason string, class Class) {
 	if f, ok := errors.AsType[*RunError](err); ok {
-		return f.Condition, f.Reason_, f.Class
+		return f.Condition, f.Why, f.Class
 	}
 	switch step {
 	case StepStorage, StepStore:
