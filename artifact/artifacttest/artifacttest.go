@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +22,8 @@ import (
 )
 
 // Run checks a driver. newDriver returns an empty one; it registers its own
-// cleanup.
+// cleanup. With GITOPS_KIT_LONG=1 in the environment it stores 10,000 files
+// instead of 1,000.
 func Run(t *testing.T, newDriver func(testing.TB) artifact.Driver) {
 	t.Helper()
 	for _, c := range []struct {
@@ -360,9 +362,12 @@ func links(t *testing.T, d artifact.Driver) {
 }
 
 func manyFiles(t *testing.T, d artifact.Driver) {
-	n := 10_000
-	if testing.Short() {
+	n := 1000
+	switch {
+	case testing.Short():
 		n = 300
+	case os.Getenv("GITOPS_KIT_LONG") == "1":
+		n = 10_000
 	}
 	var all []artifact.Key
 	for i := range n {
