@@ -202,6 +202,9 @@ func (pl *planner) ask(ctx context.Context, e *Entry) {
 		x.result = result
 		pl.catchUp(ctx, e)
 		pl.compare(e)
+		if x.result != nil { // most of its memory, and of no further use
+			delete(nestedMap(x.result.Object, "metadata"), "managedFields")
+		}
 	case x.live == nil:
 		pl.refusedDryRun(e, err, DecisionCreate)
 	default:

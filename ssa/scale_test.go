@@ -55,7 +55,7 @@ func incompressible(ns, salt string, n int) inventory.Set {
 	items := make([]inventory.Item, n)
 	for i := range items {
 		sum := sha256.Sum256(fmt.Append(nil, salt, i))
-		items[i] = inventory.Item{ID: inventory.ID{Namespace: ns, Name: "o-" + hex.EncodeToString(sum[:28]), Kind: "ConfigMap"}, Version: "v1"}
+		items[i] = inventory.Item{ID: inventory.ID{Namespace: ns, Name: "o-" + hex.EncodeToString(sum[:20]), Kind: "ConfigMap"}, Version: "v1"}
 	}
 	return inventory.NewSet(items...)
 }
@@ -204,7 +204,8 @@ func TestApplyAndPrune50000(t *testing.T) {
 		wire = map[string]int{}
 		return out
 	}
-	pages := (n + 499) / 500
+	// The server sees only with the next page that nothing matching is left.
+	listed := Or(Equal(map[string]int{"list": (n + 499) / 500}), Equal(map[string]int{"list": n/500 + 1}))
 
 	at := time.Now()
 	p, err := m.Plan(ctx, objects, ssa.PlanOptions{})
@@ -226,7 +227,7 @@ func TestApplyAndPrune50000(t *testing.T) {
 	p, err = m.Plan(ctx, objects, ssa.PlanOptions{VerifyEvery: 1 << 30})
 	g.Expect(err).NotTo(HaveOccurred())
 	stopwatch(t, "plan of no change", at, p.Requests)
-	g.Expect(take()).To(Equal(map[string]int{"list": pages}))
+	g.Expect(take()).To(listed)
 
 	const left = 10
 	p, err = m.Plan(ctx, objects[:left], ssa.PlanOptions{VerifyEvery: 1 << 30})
@@ -236,12 +237,12 @@ func TestApplyAndPrune50000(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Count(ssa.ActionUnchanged)).To(Equal(left))
 	g.Expect(l.Set().Len()).To(Equal(n), "nothing is forgotten before it is pruned")
-	g.Expect(take()).To(Equal(map[string]int{"list": pages}))
+	g.Expect(take()).To(listed)
 	at = time.Now()
 	dp, err := m.PlanPrune(ctx, l.Set(), r, ssa.PruneOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	stopwatch(t, "plan of the prune", at, dp.Requests)
-	g.Expect(take()).To(Equal(map[string]int{"list": pages}))
+	g.Expect(take()).To(listed)
 	g.Expect(dp.Deletions()).To(HaveLen(n - left))
 	at = time.Now()
 	r, err = m.Delete(ctx, dp, ssa.DeleteOptions{Ledger: l})

@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
@@ -35,7 +38,7 @@ type subject interface {
 	remove(ctx context.Context, objects []*unstructured.Unstructured) (int, error)
 }
 
-func runChild(variant string, parallel int, args []string) error {
+func runChild(variant, profile string, args []string) error {
 	op, kubeconfig, ns := args[0], args[1], args[2]
 	n, err := strconv.Atoi(args[3])
 	if err != nil {
@@ -48,10 +51,17 @@ func runChild(variant string, parallel int, args []string) error {
 	cfg.QPS = -1
 	ctx := context.Background()
 	var s subject
-	if variant == "ours" {
+	switch variant {
+	case "ours":
 		s, err = newOurs(cfg, ns, op)
-	} else {
-		s, err = newPeer(cfg, ns, parallel)
+	case "raw":
+		s, err = newRaw(cfg, ns)
+	case "peer":
+		s, err = newPeer(cfg, ns, 0)
+	case "peer4":
+		s, err = newPeer(cfg, ns, 4)
+	default:
+		err = fmt.Errorf("no variant %q", variant)
 	}
 	if err != nil {
 		return err
@@ -59,12 +69,39 @@ func runChild(variant string, parallel int, args []string) error {
 	if err := namespace(ctx, cfg, ns); err != nil {
 		return err
 	}
+	if profile != "" && variant == "ours" {
+		stop, err := startProfile(filepath.Join(profile, op+".pprof"))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	out, err := run(ctx, s, op, ns, n)
 	if err != nil {
 		return err
 	}
 	out.PeakMiB = peakMiB()
 	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+func startProfile(file string) (func(), error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
+}
+
+// cpuSeconds is the processor time of this process so far.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
 func run(ctx context.Context, s subject, op, ns string, n int) (out sample, err error) {
@@ -86,7 +123,7 @@ func run(ctx context.Context, s subject, op, ns string, n int) (out sample, err 
 			}
 		}
 	}
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds()
 	switch op {
 	case "wait":
 		err = s.wait(ctx, objects)
@@ -96,7 +133,7 @@ func run(ctx context.Context, s subject, op, ns string, n int) (out sample, err 
 	default:
 		out.Count, err = s.apply(ctx, objects, op == "direct")
 	}
-	out.Seconds = time.Since(start).Seconds()
+	out.Seconds, out.CPU = time.Since(start).Seconds(), cpuSeconds()-cpu
 	return out, err
 }
 
@@ -242,7 +279,9 @@ func newPeer(cfg *rest.Config, ns string, parallel int) (*established, error) {
 		return nil, err
 	}
 	m := peer.NewResourceManager(c, polling.NewStatusPoller(c, mapper, polling.Options{}), peer.Owner{Field: "bench", Group: group})
-	m.SetConcurrency(parallel)
+	if parallel > 0 { // 0: what a new one has
+		m.SetConcurrency(parallel)
+	}
 	return &established{m: m, ns: ns}, nil
 }
 

@@ -4,12 +4,9 @@
 // Command ssa measures apply, no-op, small change, wait and delete side by
 // side with the established module, against one real API server. Each variant
 // runs in a process of its own; rounds alternate between the variants; the
-// table shows medians and ratios. The established module (v0.78.0, the newest
-// that builds with Go 1.26) runs without client-side rate limits and with its
-// own default of one request at a time; -peer-concurrency 4 is what its
-// controller sets.
+// table shows medians and ratios. See README.md for what the columns mean.
 //
-//	go run . [-rounds 5] [-n 1000] [-only wait] [-peer-concurrency 1]
+//	go run . [-rounds 5] [-n 1000] [-only wait] [-variants ours,peer,peer4,raw]
 package main
 
 import (
@@ -31,9 +28,14 @@ import (
 // sample is what a child process reports.
 type sample struct {
 	Seconds float64
+	CPU     float64 // user and system seconds of the variant
+	Server  float64 // of the control plane meanwhile
 	PeakMiB float64
 	Count   int
 }
+
+// variants in the order of the columns.
+var variants = []string{"ours", "peer", "peer4", "raw"}
 
 // task is one operation and the ratio to reach. Tasks run in order: each
 // finds the objects as the one before left them.
@@ -60,14 +62,15 @@ func main() {
 	n := flag.Int("n", 1000, "objects of a set")
 	waits := flag.Int("waits", 5000, "objects of the set that is waited for")
 	only := flag.String("only", "", "run only tasks whose name contains this, and those they need")
-	parallel := flag.Int("peer-concurrency", 1, "requests in flight of the established module")
+	which := flag.String("variants", strings.Join(variants, ","), "variants to run")
+	profile := flag.String("cpuprofile", "", "folder for one CPU profile per operation of ours")
 	child := flag.String("child", "", "internal: variant to run")
 	flag.Parse()
 	var err error
 	if *child != "" {
-		err = runChild(*child, *parallel, flag.Args())
+		err = runChild(*child, *profile, flag.Args())
 	} else {
-		err = runAll(*rounds, *n, *waits, *parallel, *only)
+		err = runAll(config{rounds: *rounds, n: *n, waits: *waits, only: *only, variants: strings.Split(*which, ","), profile: *profile})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -75,7 +78,22 @@ func main() {
 	}
 }
 
-func runAll(rounds, n, waits, parallel int, only string) error {
+type config struct {
+	rounds, n, waits int
+	only, profile    string
+	variants         []string
+}
+
+// skip reports whether the task is not asked for. What makes or removes the
+// objects of other tasks always runs.
+func (c *config) skip(t task, variant string) bool {
+	if variant == "raw" && t.op != "first" && t.op != "direct" && t.op != "delete" {
+		return true
+	}
+	return c.only != "" && !strings.Contains(t.name, c.only) && t.op != "first" && t.op != "direct" && t.op != "delete"
+}
+
+func runAll(o config) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c, err := kube.Run(ctx, kube.Options{})
@@ -93,17 +111,17 @@ func runAll(rounds, n, waits, parallel int, only string) error {
 		return err
 	}
 	samples := map[int]map[string][]sample{}
-	for round := range rounds {
-		for _, variant := range []string{"ours", "peer"} {
+	for round := range o.rounds {
+		for _, variant := range o.variants {
 			for i, t := range tasks() {
-				if only != "" && !strings.Contains(t.name, only) && t.op != "first" && t.op != "direct" && t.op != "delete" {
+				if o.skip(t, variant) {
 					continue
 				}
-				count := n
+				count := o.n
 				if t.op == "wait" {
-					count = waits
+					count = o.waits
 				}
-				s, err := spawn(variant, t.op, kubeconfig, "bench-"+variant, count, parallel)
+				s, err := spawn(variant, o.profile, t.op, kubeconfig, "bench-"+variant, count)
 				if err != nil {
 					return fmt.Errorf("round %d: %s: %s: %w", round, t.name, variant, err)
 				}
@@ -118,41 +136,100 @@ func runAll(rounds, n, waits, parallel int, only string) error {
 }
 
 func report(samples map[int]map[string][]sample) error {
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "task\tours s\tpeer s\tratio\ttarget\tours MiB\tpeer MiB\t")
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(out, "seconds\tours\tpeer\tpeer4\traw\tours/peer\ttarget\traw/peer\tours/peer4\traw/peer4\tours/raw\t")
+	each(samples, func(name string, target float64, m map[string]sample) {
+		o, p, p4, r := m["ours"].Seconds, m["peer"].Seconds, m["peer4"].Seconds, m["raw"].Seconds
+		row(out, name, number(o), number(p), number(p4), number(r), ratio(o, p), fmt.Sprint(target), ratio(r, p), ratio(o, p4), ratio(r, p4), ratio(o, r))
+		for _, v := range variants {
+			if s := m[v]; s.Count != 0 && s.Count != m["ours"].Count {
+				row(out, fmt.Sprintf("counts differ: %s %d, ours %d", v, s.Count, m["ours"].Count))
+			}
+		}
+	})
+	row(out)
+	fmt.Fprintln(out, "processor seconds: variant + control plane\tours\tpeer\tpeer4\traw\tours/peer\tours/raw\tMiB ours\tMiB peer\t")
+	each(samples, func(name string, _ float64, m map[string]sample) {
+		cells := []string{name}
+		for _, v := range variants {
+			if s := m[v]; s.Seconds == 0 {
+				cells = append(cells, "-")
+			} else {
+				cells = append(cells, fmt.Sprintf("%.2f + %.2f", s.CPU, s.Server))
+			}
+		}
+		sum := func(v string) float64 { return m[v].CPU + m[v].Server }
+		cells = append(cells, ratio(sum("ours"), sum("peer")), ratio(sum("ours"), sum("raw")), fmt.Sprintf("%.0f", m["ours"].PeakMiB), fmt.Sprintf("%.0f", m["peer"].PeakMiB))
+		row(out, cells...)
+	})
+	return out.Flush()
+}
+
+// each calls f with the medians of every task that ran.
+func each(samples map[int]map[string][]sample, f func(name string, target float64, m map[string]sample)) {
 	for i, t := range tasks() {
 		if samples[i] == nil {
 			continue
 		}
-		o, p := median(samples[i]["ours"]), median(samples[i]["peer"])
-		fmt.Fprintf(table, "%s\t%.3f\t%.3f\t%.4f\t%.3f\t%.0f\t%.0f\t\n", t.name, o.Seconds, p.Seconds, o.Seconds/p.Seconds, t.target, o.PeakMiB, p.PeakMiB)
-		if o.Count != p.Count {
-			fmt.Fprintf(table, "  counts differ: %d and %d\t\n", o.Count, p.Count)
+		m := map[string]sample{}
+		for _, v := range variants {
+			m[v] = median(samples[i][v])
 		}
+		f(t.name, t.target, m)
 	}
-	return table.Flush()
 }
 
-func spawn(variant, op, kubeconfig, ns string, n, parallel int) (s sample, err error) {
+func row(w *tabwriter.Writer, cells ...string) {
+	fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
+}
+
+func number(f float64) string {
+	if f == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(f, 'f', 3, 64)
+}
+
+func ratio(a, b float64) string {
+	if a == 0 || b == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(a/b, 'f', 3, 64)
+}
+
+func spawn(variant, profile, op, kubeconfig, ns string, n int) (s sample, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return s, err
 	}
-	cmd := exec.Command(self, "-peer-concurrency", strconv.Itoa(parallel), "-child", variant, op, kubeconfig, ns, strconv.Itoa(n))
+	cmd := exec.Command(self, "-cpuprofile", profile, "-child", variant, op, kubeconfig, ns, strconv.Itoa(n))
 	cmd.Stderr = os.Stderr
+	before := serverSeconds()
 	text, err := cmd.Output()
 	if err != nil {
 		return s, err
 	}
-	return s, json.Unmarshal(text, &s)
+	err = json.Unmarshal(text, &s)
+	s.Server = serverSeconds() - before
+	return s, err
 }
 
+// median is that of each number by itself.
 func median(s []sample) sample {
-	slices.SortFunc(s, func(a, b sample) int {
-		if a.Seconds < b.Seconds {
-			return -1
+	if len(s) == 0 {
+		return sample{}
+	}
+	mid := func(f func(sample) float64) float64 {
+		v := make([]float64, len(s))
+		for i := range s {
+			v[i] = f(s[i])
 		}
-		return 1
-	})
-	return s[len(s)/2]
+		slices.Sort(v)
+		return v[len(v)/2]
+	}
+	return sample{
+		Seconds: mid(func(s sample) float64 { return s.Seconds }), CPU: mid(func(s sample) float64 { return s.CPU }),
+		Server: mid(func(s sample) float64 { return s.Server }), PeakMiB: mid(func(s sample) float64 { return s.PeakMiB }),
+		Count: s[0].Count,
+	}
 }
