@@ -47,7 +47,7 @@ func TestMirrorCrash(t *testing.T) {
 		repo.Ref(fmt.Sprint("refs/heads/b", i), "main")
 	}
 	crash.Each(t, crash.Options{
-		Times:  2,
+		Times:  1,
 		Env:    []string{"MIRROR_TEST_URL=" + repo.URL()},
 		Helper: "TestHelperMirror",
 		Points: []string{"packstore-before-rename", "packstore-between-renames", "packstore-after-rename", "mirror-before-remove", "mirror-between-rename-and-delete", "mirror-after-fetch", "mirror-after-add"},

@@ -73,7 +73,7 @@ func TestN14N15Deltas(t *testing.T) {
 	})
 	t.Run("Chain", func(t *testing.T) {
 		g := NewWithT(t)
-		_, p := repo.DeltaChain(20_000)
+		_, p := repo.DeltaChain(5_000)
 		serve(p)
 		err := refuse(t, repo, git.Reference{Branch: "main"}, e.options(t, false), git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-delta-depth"))

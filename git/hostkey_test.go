@@ -188,7 +188,7 @@ func TestN20RevokedHosts(t *testing.T) {
 // GIT-13, GIT-T2, T44: a host with several keys is asked for one that is known,
 // whatever it prefers and in whatever order the lines are.
 func TestHostKeyNegotiation(t *testing.T) {
-	all := []gitserver.KeyType{gitserver.Ed25519, gitserver.RSA3072, gitserver.ECDSA256, gitserver.ECDSA384, gitserver.ECDSA521}
+	all := []gitserver.KeyType{gitserver.Ed25519, gitserver.RSA2048, gitserver.ECDSA256, gitserver.ECDSA384, gitserver.ECDSA521}
 	h := startSSH(t, gitserver.SSHOptions{HostKeys: all})
 	for i, key := range h.keys {
 		t.Run(fmt.Sprint(all[i]), func(t *testing.T) {

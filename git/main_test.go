@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 // leaked waits for goroutines that are about to end, and reports those that do not.
 func leaked() bool {
 	var left []string
+	tick := time.NewTicker(50 * time.Millisecond) // nothing tells when a goroutine has gone
+	defer tick.Stop()
 	for range 600 {
 		left = left[:0]
 		buf := make([]byte, 1<<20)
@@ -36,7 +38,7 @@ func leaked() bool {
 		if len(left) == 0 {
 			return false
 		}
-		time.Sleep(50 * time.Millisecond) // nothing tells when a goroutine has gone
+		<-tick.C
 	}
 	fmt.Printf("%d goroutines are left\n%s\n", len(left), strings.Join(left, "\n\n"))
 	return true

@@ -6,6 +6,7 @@ package git_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,14 +30,24 @@ func newMirror(t testing.TB, o git.MirrorOptions) (*git.Mirror, string) {
 	return m, dir
 }
 
+// content is a text that hardly compresses.
+func content(noise *rand.Rand) string {
+	var b strings.Builder
+	for range 100 {
+		fmt.Fprintf(&b, "%x\n", noise.Uint64())
+	}
+	return b.String()
+}
+
 // GIT-75, GIT-77, GIT-78: fifty clients, one fetch per push.
 func TestMirrorConcurrentSafe(t *testing.T) {
 	g := NewWithT(t)
 	e := start(t, gitserver.Options{})
 	repo := e.srv.Repo("app")
 	files := gitserver.Files{}
+	noise := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // content that does not compress
 	for i := range 12 {
-		files[fmt.Sprintf("d%d/f%d", i%10, i)] = strings.Repeat(fmt.Sprint(i), 1500)
+		files[fmt.Sprintf("d%d/f%d", i%10, i)] = content(noise)
 	}
 	repo.Commit("main", files, gitserver.CommitOptions{})
 	m, _ := newMirror(t, git.MirrorOptions{})

@@ -193,14 +193,12 @@ func TestN34Slow(t *testing.T) {
 			r, err := c.Resolve(t.Context(), git.Reference{}, git.ResolveOptions{})
 			g.Expect(err).NotTo(HaveOccurred())
 			e.srv.SetFaults(fault.Plan{Match: packs, Stall: 32 << 10})
-			before := len(e.srv.Log())
+			next := e.srv.Count(packs) + 1
 			ctx, cancel := context.WithCancelCause(t.Context())
 			why := errors.New("because")
 			go func() {
-				defer cancel(why)
-				for len(e.srv.Log()) == before && t.Context().Err() == nil {
-					time.Sleep(time.Millisecond) // the request has to be on its way
-				}
+				_ = e.srv.Wait(t.Context(), packs, next) // the request has to be on its way
+				cancel(why)
 			}()
 			parent := t.TempDir()
 			_, err = c.Checkout(ctx, r, filepath.Join(parent, "out"), git.CheckoutOptions{})
@@ -246,10 +244,10 @@ func TestN33Endless(t *testing.T) {
 		repo.Configure(func(o *gitserver.RepoOptions) { o.EndlessRefs = true })
 		defer repo.Configure(func(o *gitserver.RepoOptions) { o.EndlessRefs = false })
 		o := e.options(t, false)
-		o.Limits.Advertisement, o.Limits.Refs = 1<<20, -1
+		o.Limits.Advertisement, o.Limits.Refs = 64<<10, -1
 		_, err := client(t, repo.URL(), o).List(t.Context(), git.ListOptions{})
 		g.Expect(limitName(t, err)).To(Equal("git-advertisement"))
-		o.Limits.Advertisement, o.Limits.Refs = 0, 1000
+		o.Limits.Advertisement, o.Limits.Refs = 0, 100
 		_, err = client(t, repo.URL(), o).List(t.Context(), git.ListOptions{})
 		g.Expect(limitName(t, err)).To(Equal("git-refs"))
 	})
@@ -270,7 +268,7 @@ func TestN33Endless(t *testing.T) {
 		})
 		defer repo.ServePack(nil)
 		o := e.options(t, false)
-		o.Limits.Pack = 1 << 20
+		o.Limits.Pack = 128 << 10
 		err := refuse(t, repo, git.Reference{Branch: "main"}, o, git.ErrLimit)
 		g.Expect(limitName(t, err)).To(Equal("git-pack"))
 	})

@@ -113,7 +113,7 @@ func StartServer(tb testing.TB, o gitserver.Options, ssh bool) Server {
 	out := Server{URL: repo.URL(), Options: git.Options{TempDir: tb.TempDir()}}
 	if ssh {
 		if o.Backend == gitserver.Exec {
-			plainShell(tb, repo)
+			PlainShell(tb, repo)
 		}
 		out.URL = repo.SSHURL()
 		out.Options.SSH.KnownHosts = srv.KnownHosts(gitserver.Plain)
@@ -140,10 +140,10 @@ func StartServer(tb testing.TB, o gitserver.Options, ssh bool) Server {
 	return out
 }
 
-// plainShell keeps the start files of whoever runs the test out of OpenSSH's
-// sessions, where they may take seconds: bash reads them unless it believes to
-// be nested.
-func plainShell(tb testing.TB, repo *gitserver.Repo) {
+// PlainShell keeps the start files of whoever runs the test out of the OpenSSH
+// sessions of a repository's server, where they may take seconds: bash reads
+// them unless it believes to be nested. The backend must be the git program.
+func PlainShell(tb testing.TB, repo *gitserver.Repo) {
 	tb.Helper()
 	root := strings.TrimSuffix(repo.Dir(), filepath.FromSlash(repo.Name()+".git"))
 	f, err := os.OpenFile(filepath.Join(root, ".sshd", "sshd_config"), os.O_APPEND|os.O_WRONLY, 0)
