@@ -125,6 +125,16 @@ func TestCredentialsRefused(t *testing.T) { // SRC-A4, SRC-12, SRC-20, SRC-86
 	w.Expect(w.Update(w.ctx, &s)).To(Succeed())
 	w.awaitReady(o)
 	w.awaitEvent(o, corev1.EventTypeNormal, "NewArtifact", "stored artifact for commit 'First'")
+
+	// Revoked later: the last good artifact stays, and is served.
+	good := o.Status.Artifact.DeepCopy()
+	w.server.SetAuth(gitserver.Auth{Users: map[string]string{"ann": "other"}})
+	w.commit("Second", map[string]string{"a.yaml": configMap("a", "2")})
+	token := w.request(o)
+	w.refused(o, "AuthenticationFailed", "check the credentials in Secret '"+w.ns+"/login'")
+	w.Expect(o.Status.LastHandledReconcileAt).To(Equal(token))
+	w.Expect(o.Status.Artifact).To(Equal(good))
+	w.Expect(w.names(o.Status.Artifact)).To(Equal(map[string]string{"a.yaml": configMap("a", "1")}))
 	w.Expect(w.log.String()).NotTo(ContainSubstring("canary-wrong"))
 }
 
@@ -139,7 +149,7 @@ func TestMissingSecret(t *testing.T) { // SRC-20
 
 // TestBadRevisions walks one Kustomization through every kind of bad commit:
 // nothing is applied, nothing pruned, and a good commit heals it.
-func TestBadRevisions(t *testing.T) { // KUS-A4, KUS-A6, KUS-A15, KUS-10, KUS-61
+func TestBadRevisions(t *testing.T) { // KUS-A4, KUS-A6, KUS-A15, KUS-10, KUS-22, KUS-40, KUS-61
 	t.Parallel()
 	w := newWorld(t, gitserver.Options{})
 	good := map[string]string{"deploy/a.yaml": configMap("a", "1"), "deploy/b.yaml": configMap("b", "1")}
@@ -161,20 +171,44 @@ func TestBadRevisions(t *testing.T) { // KUS-A4, KUS-A6, KUS-A15, KUS-10, KUS-61
 			"kustomization",
 			map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml, gone.yaml]\n", "deploy/a.yaml": configMap("a", "2")},
 			"BuildFailed",
-			[]string{"kustomize build failed", "gone.yaml"},
+			[]string{"kustomize build failed", "gone.yaml", "(from deploy/kustomization.yaml:1)"},
+		},
+		{
+			"plugin",
+			map[string]string{"deploy/kustomization.yaml": "helmCharts: [{name: x}]\nresources: [a.yaml]\n", "deploy/a.yaml": configMap("a", "2")},
+			"BuildFailed",
+			[]string{"kustomize build failed", "helmCharts"},
+		},
+		{
+			"path out of the artifact",
+			map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml, ../../etc/passwd]\n", "deploy/a.yaml": configMap("a", "2")},
+			"BuildFailed",
+			[]string{"kustomize build failed", "../../etc/passwd"},
+		},
+		{
+			"remote base",
+			map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml, 'https://example.com/base.yaml']\n", "deploy/a.yaml": configMap("a", "2")},
+			"BuildFailed",
+			[]string{"https://example.com/base.yaml", "copy the base into the repository"},
+		},
+		{
+			"encrypted Secret",
+			map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\ndata:\n  k: canary\nsops:\n  mac: x\n"},
+			"ReconciliationFailed",
+			[]string{"Secret/" + w.ns + "/s is SOPS encrypted, configuring decryption is required for this secret to be reconciled"},
 		},
 		{"not an object", map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "just: text\n"}, "BuildFailed", []string{"deploy/b.yaml"}},
 		{
 			"invalid object",
 			map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata: [1]\n"},
 			"ReconciliationFailed",
-			[]string{"ConfigMap/" + w.ns + "/b dry-run failed", "deploy/b.yaml"},
+			[]string{"ConfigMap/" + w.ns + "/b dry-run failed", "(from deploy/b.yaml:1)"},
 		},
 		{
 			"unknown kind",
 			map[string]string{"deploy/a.yaml": configMap("a", "2"), "deploy/b.yaml": "apiVersion: example.com/v1\nkind: Widget\nmetadata:\n  name: b\n"},
 			"ReconciliationFailed",
-			[]string{"Widget"},
+			[]string{"Widget", "install the missing CustomResourceDefinition"},
 		},
 		{"empty", map[string]string{"deploy/readme.txt": "nothing"}, "PruneBlocked", []string{"nothing deleted", "gitops-kit.github.io/allow-empty"}},
 	}
@@ -239,7 +273,15 @@ users: [{name: remote, user: {tokenFile: /etc/passwd}}]
 	o := w.kustomization(func(o *kustomizev1.Kustomization) {
 		o.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "remote"}}
 	})
-	w.unsuccessful(o, "ReconciliationFailed", "tokenFile")
+	w.unsuccessful(o, "ReconciliationFailed", "users[0].user.tokenFile", "remove the field")
+	w.Expect(o.Status.Inventory).To(BeNil())
+
+	// A cluster of a provider needs what this installation does not have.
+	o.Spec.KubeConfig = &meta.KubeConfigReference{ConfigMapRef: &meta.LocalObjectReference{Name: "provider"}}
+	w.Expect(w.Update(w.ctx, o)).To(Succeed())
+	c := w.await(o, meta.StalledCondition, metav1.ConditionTrue, "FeatureGateDisabled")
+	w.Expect(c.Message).To(ContainSubstring("use spec.kubeConfig.secretRef"))
+	w.awaitEvent(o, corev1.EventTypeWarning, "FeatureGateDisabled", "spec.kubeConfig.configMapRef")
 	w.Expect(o.Status.Inventory).To(BeNil())
 }
 
