@@ -282,14 +282,17 @@ func other(v any, r *rand.Rand) any {
 
 // SSA-36, D3: random sequences of applies and updates, driven through the API
 // machinery's own field manager: what is proved unchanged, an apply leaves
-// unchanged, values and field set.
+// unchanged, values and field set. GITOPS_KIT_LONG=1 makes 120,000 cases.
 func TestAgainstFieldManager(t *testing.T) {
 	converter := applyconfigurations.NewTypeConverter(scheme.Scheme)
-	n := 12_000
-	if s, err := strconv.Atoi(os.Getenv("SSA_CASES")); err == nil {
-		n = s
+	n, seed := 4_000, uint64(7)
+	if os.Getenv("GITOPS_KIT_LONG") == "1" {
+		n = 120_000
 	}
-	r := rand.New(rand.NewPCG(7, 7))
+	if s, err := strconv.ParseUint(os.Getenv("GITOPS_KIT_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	r := rand.New(rand.NewPCG(seed, 7))
 	var kinds []schema.GroupVersionKind
 	for _, k := range []string{"Deployment", "Service", "ConfigMap", "Secret"} {
 		for gvk := range templates {
