@@ -16,7 +16,8 @@
 //
 // # Limits
 //
-// The suite writes about 20 MiB and, without -short, 10,000 files.
+// The suite writes about 20 MiB and 1,000 files; 300 with -short, 10,000 with
+// GITOPS_KIT_LONG=1 in the environment.
 //
 // # Concurrency
 //
