@@ -30,7 +30,8 @@ import (
 	"github.com/gitops-kit/sdk/testserver/kube"
 )
 
-const soon = 30 * time.Second
+// soon is long enough for a machine that has much else to do.
+const soon = 2 * time.Minute
 
 func template(labels, annotations map[string]string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{

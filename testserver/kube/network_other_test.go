@@ -11,4 +11,4 @@ import (
 	"io"
 )
 
-func offline(context.Context, io.Writer) error { return errors.ErrUnsupported }
+func offline(context.Context, io.Writer) (int, error) { return 1, errors.ErrUnsupported }
