@@ -222,7 +222,7 @@ func (r *Repository) writeBlob(ctx context.Context, p string, s fileState) error
 	if s.mode == object.ModeExec {
 		perm = 0o755
 	}
-	f, err := r.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, perm)
+	f, err := r.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm) // O_EXCL: never through a link
 	if err != nil {
 		return err
 	}
