@@ -113,9 +113,20 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 	if err != nil {
 		return err
 	}
-	_, err = st.AddPack(ctx, s.from.pack.Stream(), driver.PackOptions{Size: s.from.pack.Size()})
+	// More than one where blobs were left out and those of the sparse set
+	// fetched behind.
+	for _, p := range s.own.list {
+		if err == nil {
+			_, err = st.AddPack(ctx, p.Stream(), driver.PackOptions{Size: p.Size()})
+		}
+	}
 	if err = errors.Join(err, st.Close()); err != nil {
 		return fmt.Errorf("driver %s: %w", r.driver.Name(), err)
+	}
+	if r.partial = s.from.filtered; r.partial {
+		if err := r.promise(); err != nil {
+			return err
+		}
 	}
 	root, err := os.OpenRoot(work)
 	if err != nil {
@@ -138,6 +149,23 @@ func (r *Repository) fill(ctx context.Context, s *snapshot, work string, o Check
 		return err
 	}
 	return r.writeMeta(s)
+}
+
+// promise marks the packs as those of a remote that has the rest, as git does,
+// so that what is missing is no damage to its programs.
+func (r *Repository) promise() error {
+	dir := filepath.Join(r.gitDir(), "objects", "pack")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".pack"); ok {
+			errs = append(errs, os.WriteFile(filepath.Join(dir, name+".promisor"), nil, 0o644)) //nolint:gosec // as git does, before umask
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r *Repository) initDir() error {

@@ -5,6 +5,7 @@ package git_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,4 +117,35 @@ func TestCloneIgnoresConfiguration(t *testing.T) {
 		g.Expect(r.Close()).To(Succeed())
 	}
 	g.Expect(marker).NotTo(BeAnExistingFile())
+}
+
+// GIT-49, GIT-90: a sparse clone holds every blob of its set, says where the others
+// are, and can be committed to; git agrees.
+func TestCloneSparse(t *testing.T) {
+	for name, d := range drivers() {
+		for _, filter := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, filter), func(t *testing.T) {
+				g := NewWithT(t)
+				e, o := writable(t, gitserver.Options{})
+				o.Driver = d
+				repo := e.srv.Repo("app")
+				repo.Configure(func(o *gitserver.RepoOptions) { o.Capabilities.NoFilter = !filter })
+				repo.Commit("main", gitserver.Files{"top": "0", "a/x": "1", "b/z": "2"}, gitserver.CommitOptions{})
+				dir := filepath.Join(t.TempDir(), "work")
+				r, err := client(t, repo.URL(), o).Clone(t.Context(), git.Reference{Branch: "main"}, dir, git.CloneOptions{Sparse: []string{"a"}})
+				g.Expect(err).NotTo(HaveOccurred())
+				defer r.Close()
+				g.Expect(filepath.Join(dir, "a/x")).To(BeARegularFile())
+				g.Expect(filepath.Join(dir, "b")).NotTo(BeAnExistingFile())
+				run(t, dir, "fsck", "--strict")
+				g.Expect(run(t, dir, "-c", "remote.origin.promisor=false", "cat-file", "-p", "HEAD:a/x")).To(Equal("1"))
+				g.Expect(os.WriteFile(filepath.Join(dir, "a/x"), []byte("new"), 0o600)).To(Succeed())
+				_, err = r.Commit(t.Context(), git.CommitOptions{Author: git.Signature{Name: "a", Email: "a@example.com"}, Message: "m"})
+				g.Expect(err).NotTo(HaveOccurred())
+				_, err = r.Push(t.Context(), git.PushOptions{})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(run(t, dir, "diff", "--stat", "HEAD~1", "HEAD", "--", "b", "top")).To(BeEmpty())
+			})
+		}
+	}
 }

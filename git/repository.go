@@ -39,6 +39,7 @@ type Repository struct {
 	shallow map[Hash]bool
 	files   map[string]fileState
 	sparse  *worktree.Sparse
+	partial bool      // blobs outside the sparse set were left out
 	stamp   time.Time // files younger than this may have changed within their time stamp
 	out     *Checkout
 }
@@ -133,6 +134,9 @@ func (r *Repository) writeConfig(url string) error {
 	}
 	fmt.Fprintf(&b, "[core]\n\trepositoryformatversion = %d\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = false\n%s", version, extra)
 	fmt.Fprintf(&b, "[remote \"origin\"]\n\turl = %s\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n", configQuote(url))
+	if r.partial {
+		b.WriteString("\tpromisor = true\n\tpartialclonefilter = blob:none\n")
+	}
 	if r.branch != "" {
 		fmt.Fprintf(&b, "[branch %s]\n\tremote = origin\n\tmerge = %s\n", configQuote(r.branch), configQuote("refs/heads/"+r.branch))
 	}
