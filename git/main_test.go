@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	if code == 0 && leaked() {
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // how a TestMain ends
 }
 
 // leaked waits for goroutines that are about to end, and reports those that do not.
@@ -40,6 +40,6 @@ func leaked() bool {
 		}
 		<-tick.C
 	}
-	fmt.Printf("%d goroutines are left\n%s\n", len(left), strings.Join(left, "\n\n"))
+	fmt.Fprintf(os.Stderr, "%d goroutines are left\n%s\n", len(left), strings.Join(left, "\n\n"))
 	return true
 }

@@ -62,7 +62,7 @@ func TestVerdictsOfGit(t *testing.T) {
 	commit := func(name string, config ...string) {
 		t.Helper()
 		n++
-		s.write(t, "a", fmt.Sprint(n))
+		s.write(t, fmt.Sprint(n))
 		s.git(t, append(config, "commit", "-q", "-S", "-m", name)...)
 		s.git(t, "branch", name)
 		s.git(t, append(config, "tag", "-s", "-m", name, "t-"+name)...)
@@ -87,9 +87,17 @@ func TestVerdictsOfGit(t *testing.T) {
 	keys.PGP = [][]byte{[]byte(s.gpg(t, "", "--armor", "--export"))}
 	// The last word of a name says what allowed_signers says of the key.
 	for _, k := range []struct{ name, typ, bits, options string }{
-		{"ed25519", "ed25519", "256", ""}, {"ecdsa256", "ecdsa", "256", ""}, {"ecdsa384", "ecdsa", "384", ""}, {"ecdsa521", "ecdsa", "521", ""}, {"rsa2048", "rsa", "2048", ""},
-		{"valid", "ed25519", "256", `valid-after="20200101Z",valid-before="20990101Z" `}, {"late", "ed25519", "256", `valid-before="20200101Z" `}, {"early", "ed25519", "256", `valid-after="20990101Z" `},
-		{"namespace", "ed25519", "256", `namespaces="git" `}, {"elsewhere", "ed25519", "256", `namespaces="file" `}, {"stranger", "ed25519", "256", "-"},
+		{"ed25519", "ed25519", "256", ""},
+		{"ecdsa256", "ecdsa", "256", ""},
+		{"ecdsa384", "ecdsa", "384", ""},
+		{"ecdsa521", "ecdsa", "521", ""},
+		{"rsa2048", "rsa", "2048", ""},
+		{"valid", "ed25519", "256", `valid-after="20200101Z",valid-before="20990101Z" `},
+		{"late", "ed25519", "256", `valid-before="20200101Z" `},
+		{"early", "ed25519", "256", `valid-after="20990101Z" `},
+		{"namespace", "ed25519", "256", `namespaces="git" `},
+		{"elsewhere", "ed25519", "256", `namespaces="file" `},
+		{"stranger", "ed25519", "256", "-"},
 	} {
 		file := filepath.Join(s.home, "ssh-"+k.name)
 		if out, err := exec.CommandContext(t.Context(), "ssh-keygen", "-q", "-N", "", "-t", k.typ, "-b", k.bits, "-f", file).CombinedOutput(); err != nil {
@@ -109,7 +117,7 @@ func TestVerdictsOfGit(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.home, "allowed"), []byte(allowed.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, "a", "unsigned")
+	s.write(t, "unsigned")
 	s.git(t, "commit", "-q", "-m", "unsigned")
 	s.git(t, "branch", "none")
 	s.git(t, "tag", "-a", "-m", "unsigned", "t-none")

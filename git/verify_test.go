@@ -71,9 +71,9 @@ func (s *signedRepo) sshGit(t testing.TB, args ...string) {
 	s.git(t, append([]string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + filepath.Join(s.home, "key")}, args...)...)
 }
 
-func (s *signedRepo) write(t testing.TB, name, content string) {
+func (s *signedRepo) write(t testing.TB, content string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir, "a"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.git(t, "add", "-A")
@@ -88,11 +88,11 @@ func TestVerify(t *testing.T) {
 
 func verifyAll(t *testing.T, format string) {
 	s := signed(t, format)
-	s.write(t, "a", "1")
+	s.write(t, "1")
 	s.git(t, "commit", "-q", "-S", "-m", "pgp")
 	s.git(t, "branch", "pgp")
 	s.git(t, "tag", "-s", "-m", "signed", "v1.0.0")
-	s.write(t, "a", "2")
+	s.write(t, "2")
 	s.sshGit(t, "commit", "-q", "-S", "-m", "ssh")
 	s.git(t, "branch", "ssh")
 	s.sshGit(t, "tag", "-s", "-m", "signed", "v2.0.0")
@@ -100,7 +100,7 @@ func verifyAll(t *testing.T, format string) {
 	s.git(t, "tag", "-a", "-m", "not signed", "v3.0.0")
 	s.git(t, "tag", "-s", "-m", "of a tag", "v4.0.0", "v1.0.0")
 	s.git(t, "update-ref", "refs/tags/v5.0.0", s.git(t, "rev-parse", "refs/tags/v1.0.0"))
-	s.write(t, "a", "3")
+	s.write(t, "3")
 	s.git(t, "commit", "-q", "-m", "unsigned")
 	s.git(t, "branch", "unsigned")
 	s.git(t, "checkout", "-q", "-b", "merge", "pgp")
