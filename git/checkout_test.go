@@ -211,6 +211,34 @@ func leftovers(t testing.TB, dir string) []string {
 	return out
 }
 
+// GIT-37: what is known is recognised; for a commit nobody is asked.
+func TestResolveKnown(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	first := repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	c := client(t, repo.URL(), e.options(t, false))
+	for _, ref := range []git.Reference{{Branch: "main"}, {Commit: string(first)}} {
+		r, err := c.Resolve(t.Context(), ref, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(r.Unchanged).To(BeFalse())
+		before := repo.Stats()
+		r, err = c.Resolve(t.Context(), ref, git.ResolveOptions{Known: r.Revision})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(r.Unchanged).To(BeTrue())
+		if ref.Commit != "" {
+			g.Expect(cmp.Diff(before, repo.Stats())).To(BeEmpty())
+		}
+		if ref.Branch != "" {
+			known := r.Revision
+			first = repo.Commit("main", gitserver.Files{"a": "2"}, gitserver.CommitOptions{})
+			r, err = c.Resolve(t.Context(), ref, git.ResolveOptions{Known: known})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(r.Unchanged).To(BeFalse())
+		}
+	}
+}
+
 // GIT-35, GIT-30, GIT-36
 func TestResolveErrors(t *testing.T) {
 	e := start(t, gitserver.Options{})
