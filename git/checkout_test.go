@@ -231,7 +231,7 @@ func TestResolveKnown(t *testing.T) {
 		}
 		if ref.Branch != "" {
 			known := r.Revision
-			first = repo.Commit("main", gitserver.Files{"a": "2"}, gitserver.CommitOptions{})
+			repo.Commit("main", gitserver.Files{"a": "2"}, gitserver.CommitOptions{})
 			r, err = c.Resolve(t.Context(), ref, git.ResolveOptions{Known: known})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(r.Unchanged).To(BeFalse())
