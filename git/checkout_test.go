@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/gitops-kit/sdk/git"
-	"github.com/gitops-kit/sdk/git/gittest"
 	"github.com/gitops-kit/sdk/testserver/gitserver"
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
@@ -44,9 +43,6 @@ func start(t testing.TB, o gitserver.Options) *env {
 		o.Auth.AnonymousRead = true
 	}
 	e.srv = gitserver.Start(t, o)
-	if o.SSH != nil && o.Backend == gitserver.Exec {
-		gittest.PlainShell(t, e.srv.Repo("shell"))
-	}
 	return e
 }
 

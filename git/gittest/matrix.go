@@ -6,11 +6,8 @@ package gittest
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -112,9 +109,6 @@ func StartServer(tb testing.TB, o gitserver.Options, ssh bool) Server {
 	repo := srv.Repo("org/app")
 	out := Server{URL: repo.URL(), Options: git.Options{TempDir: tb.TempDir()}}
 	if ssh {
-		if o.Backend == gitserver.Exec {
-			PlainShell(tb, repo)
-		}
 		out.URL = repo.SSHURL()
 		out.Options.SSH.KnownHosts = srv.KnownHosts(gitserver.Plain)
 		out.Options.Credentials = git.Static(git.Credential{SSHKey: git.NewSecret(string(priv))})
@@ -138,20 +132,4 @@ func StartServer(tb testing.TB, o gitserver.Options, ssh bool) Server {
 		out.Options.TLS.Certificates = []tls.Certificate{cert}
 	}
 	return out
-}
-
-// PlainShell keeps the start files of whoever runs the test out of the OpenSSH
-// sessions of a repository's server, where they may take seconds: bash reads
-// them unless it believes to be nested. The backend must be the git program.
-func PlainShell(tb testing.TB, repo *gitserver.Repo) {
-	tb.Helper()
-	root := strings.TrimSuffix(repo.Dir(), filepath.FromSlash(repo.Name()+".git"))
-	f, err := os.OpenFile(filepath.Join(root, ".sshd", "sshd_config"), os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteString("SetEnv SHLVL=2\n")
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
 }

@@ -219,7 +219,9 @@ func (x *sshServer) writeSSHD() error {
 		return err
 	}
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"+
+	// bash as a login shell reads its user's start files, which may take seconds,
+	// unless it believes to be nested.
+	fmt.Fprintf(&conf, "SetEnv SHLVL=2\nStrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"+
 		"PermitRootLogin yes\nPrintMotd no\nLogLevel ERROR\nLoginGraceTime 10\nAuthorizedKeysFile %s\nForceCommand %s\n",
 		filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "command"))
 	if !x.opts.RefuseEnv {
