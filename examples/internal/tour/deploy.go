@@ -160,18 +160,27 @@ func (t *tour) rolloutHealthy(ctx context.Context, update func(string, ...any)) 
 	if err := t.ready(ctx, update); err != nil {
 		return "", err
 	}
-	found, err := t.deployments(ctx)
-	if err != nil {
-		return "", err
-	}
+	var found []appsv1.Deployment
+	var behind string
 	pods := 0
-	for _, d := range found {
-		if !available(d) {
-			return "", fmt.Errorf("the Kustomization is ready, but Deployment %s is not available", d.Name)
+	// Not at one look: the autoscaler adds pods to what was healthy before.
+	err := t.poll(ctx, func(ctx context.Context) (ok bool, err error) {
+		if found, err = t.deployments(ctx); err != nil {
+			return false, err
 		}
-		pods += int(d.Status.ReadyReplicas)
+		pods, behind = 0, ""
+		for _, d := range found {
+			if !available(d) {
+				behind = d.Name
+			}
+			pods += int(d.Status.ReadyReplicas)
+		}
+		return behind == "", nil
+	})
+	if behind != "" {
+		return "", fmt.Errorf("the Kustomization is ready, but Deployment %s is not available: %w", behind, err)
 	}
-	return fmt.Sprintf("%d deployments, %d pods ready", len(found), pods), nil
+	return fmt.Sprintf("%d deployments, %d pods ready", len(found), pods), err
 }
 
 // ready waits until the Kustomization has applied the last commit.
