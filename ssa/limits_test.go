@@ -111,7 +111,7 @@ func TestAdaptiveLimit(t *testing.T) {
 			if no != nil {
 				return no(r)
 			}
-			time.Sleep(time.Second) //nolint:forbidigo // of a bubble
+			<-time.After(time.Second) // of the bubble
 			return fair(r)
 		})
 		burst := func(n int) {

@@ -150,11 +150,13 @@ func (s *servers) startSSH() error {
 		return err
 	}
 	s.ssh = fmt.Sprintf("ssh://%s@%s", me.Username, addr)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for range 100 {
 		if c, err := net.Dial("tcp", addr.String()); err == nil {
 			return c.Close()
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-tick.C
 	}
 	return errors.New("sshd does not listen")
 }
