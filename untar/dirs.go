@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/gitops-kit/sdk/untar/internal/newfile"
 )
 
 const maxOpenDirs = 64
@@ -18,7 +20,7 @@ const maxOpenDirs = 64
 // handle is an open directory. While it has users it stays open.
 type handle struct {
 	root  *os.Root
-	place place
+	place newfile.Dir
 	path  string
 	users atomic.Int32
 	tick  uint64
@@ -45,7 +47,7 @@ func newDirs(root *os.Root, existing bool, rep *Report) *dirs {
 }
 
 // close closes a handle without users.
-func (h *handle) close() error { return errors.Join(h.place.close(), h.root.Close()) }
+func (h *handle) close() error { return errors.Join(h.place.Close(), h.root.Close()) }
 
 // get returns the directory at path, made if it was not there. The caller
 // releases it.
@@ -83,12 +85,12 @@ func (d *dirs) enter(path string) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := openPlace(root)
+	at, err := newfile.Open(root)
 	if err == nil {
 		err = d.evict()
 	}
 	if err != nil {
-		return nil, errors.Join(err, at.close(), root.Close())
+		return nil, errors.Join(err, at.Close(), root.Close())
 	}
 	h := &handle{root: root, place: at, path: path, tick: d.tick}
 	h.users.Add(1)
@@ -144,7 +146,7 @@ func (d *dirs) close() error {
 		}
 	}
 	d.open = nil
-	if err := d.root.place.close(); err != nil && first == nil {
+	if err := d.root.place.Close(); err != nil && first == nil {
 		first = err
 	}
 	return first

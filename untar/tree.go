@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/untar/internal/fail"
+	"github.com/gitops-kit/sdk/untar/internal/newfile"
 )
 
 const (
@@ -61,7 +62,7 @@ func newTree(d *destination, o Options, rep *Report) (*tree, error) {
 	t.queue = make(chan task, 64)
 	t.budget.init(budgetMax)
 	var err error
-	t.dirs.root.place, err = openPlace(d.root)
+	t.dirs.root.place, err = newfile.Open(d.root)
 	return t, err
 }
 
@@ -169,7 +170,7 @@ func (t *tree) write(k *task, b *body) error {
 	if t.o.AllowExisting {
 		name = temporary()
 	}
-	f, err := k.dir.place.create(name, k.mode)
+	f, err := k.dir.place.Create(name, k.mode)
 	if err != nil {
 		return err
 	}
@@ -179,9 +180,9 @@ func (t *tree) write(k *task, b *body) error {
 		_, err = f.Write((*k.data)[:k.size])
 	}
 	if err == nil && t.o.KeepTimes && !k.time.IsZero() {
-		err = f.setTime(clamp(k.time))
+		err = f.SetTime(clamp(k.time))
 	}
-	if cerr := f.close(); err == nil {
+	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if t.o.AllowExisting && err == nil {

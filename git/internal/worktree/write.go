@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/newfile"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/redact"
 )
@@ -74,7 +75,7 @@ const batchSize = 48
 // handle is a directory that closes when its last user is done.
 type handle struct {
 	root  *os.Root
-	place place // for files; opened with the first of them
+	place newfile.Dir // for files; opened with the first of them
 	ready bool
 	refs  atomic.Int32
 }
@@ -83,7 +84,7 @@ type handle struct {
 // them is handed out.
 func (h *handle) forFiles() (err error) {
 	if !h.ready {
-		h.place, err = openPlace(h.root)
+		h.place, err = newfile.Open(h.root)
 		h.ready = err == nil
 	}
 	return err
@@ -92,7 +93,7 @@ func (h *handle) forFiles() (err error) {
 func (h *handle) release() {
 	if h.refs.Add(-1) == 0 {
 		if h.ready {
-			h.place.close()
+			_ = h.place.Close()
 		}
 		_ = h.root.Close()
 	}
@@ -288,7 +289,7 @@ func (s *writing) write(blobs Blobs, dir *handle, path string, e object.Entry) e
 	if e.Mode == object.ModeExec {
 		perm = 0o755
 	}
-	f, err := dir.place.create(name, perm)
+	f, err := dir.place.Create(name, perm)
 	if err != nil {
 		return collision(path+name, err)
 	}
@@ -308,7 +309,7 @@ func (s *writing) write(blobs Blobs, dir *handle, path string, e object.Entry) e
 			s.Wrote(path+name, info)
 		}
 	}
-	if cerr := f.close(); err == nil {
+	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
