@@ -403,3 +403,52 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// ART-20: a file that was replaced since it was opened takes the blame for its
+// bytes alone; its successor stays where it is.
+func TestCorruptAfterReplacement(t *testing.T) {
+	g := NewWithT(t)
+	s := newStore(t, t.TempDir(), artifact.Options{})
+	old := write(t, s, "a", "old")
+	k, err := artifact.ParseKey(old.Path)
+	g.Expect(err).NotTo(HaveOccurred())
+	b, err := s.Lookup(t.Context(), k)
+	g.Expect(err).NotTo(HaveOccurred())
+	now := write(t, s, "a", "new")
+	g.Expect(b.Corrupt(t.Context(), now.Digest)).To(MatchError(artifact.ErrCorrupt))
+	g.Expect(b.Close()).To(Succeed())
+	g.Expect(s.Check(t.Context(), now, artifact.Full)).To(Succeed(), "not put aside")
+	g.Expect(s.Check(t.Context(), old, artifact.Full)).To(MatchError(artifact.ErrNotFound))
+
+	b, err = s.Lookup(t.Context(), k)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(b.Corrupt(t.Context(), old.Digest)).To(MatchError(artifact.ErrCorrupt))
+	g.Expect(b.Close()).To(Succeed())
+	g.Expect(s.Check(t.Context(), now, artifact.Full)).To(MatchError(artifact.ErrNotFound), "the file itself is put aside")
+}
+
+// A name that is written again and again has one record.
+func TestRecordsOfOneName(t *testing.T) {
+	g := NewWithT(t)
+	base := t.TempDir()
+	s := newStore(t, base, artifact.Options{})
+	var held []io.Closer // keeps inodes from being used again
+	for i := range 20 {
+		a := write(t, s, "a", fmt.Sprint(i))
+		r, err := s.Open(t.Context(), a)
+		g.Expect(err).NotTo(HaveOccurred())
+		held = append(held, r)
+	}
+	var records int
+	g.Expect(filepath.WalkDir(base, func(p string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() && strings.HasPrefix(e.Name(), ".") {
+			b, _ := os.ReadFile(p)
+			records += strings.Count(string(b), `"inode"`)
+		}
+		return err
+	})).To(Succeed())
+	g.Expect(records).To(And(BeNumerically(">", 0), BeNumerically("<=", 2)), "the file's and its predecessor's")
+	for _, c := range held {
+		g.Expect(c.Close()).To(Succeed())
+	}
+}
