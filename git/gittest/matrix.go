@@ -80,9 +80,13 @@ func RunMatrix(t *testing.T, drivers map[string]driver.Driver, places []Place) s
 			fmt.Fprintf(&b, "| %s | %s |", s, d)
 			for _, transport := range Transports() {
 				ok, tried := passed[strings.Join([]string{s, transport, d}, "/")]
-				b.WriteString(map[[2]bool]string{{true, true}: " ✓ |", {false, true}: " ✗ |"}[[2]bool{ok, tried}])
-				if !tried {
+				switch {
+				case !tried:
 					b.WriteString(" – |")
+				case ok:
+					b.WriteString(" ✓ |")
+				default:
+					b.WriteString(" ✗ |")
 				}
 			}
 			b.WriteString("\n")
