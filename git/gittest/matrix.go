@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -93,6 +94,27 @@ func RunMatrix(t *testing.T, drivers map[string]driver.Driver, places []Place) s
 		}
 	}
 	return b.String()
+}
+
+// CheckMatrix compares a table of RunMatrix with a file, which update rewrites
+// first. A table with a cell that did not run is not compared: a part was
+// chosen with -run, or a server is missing.
+func CheckMatrix(tb testing.TB, file, table string, update bool) {
+	tb.Helper()
+	tb.Log("\n" + table)
+	if strings.Contains(table, "–") {
+		return // in CI a missing server has failed
+	}
+	text := "# Conformance matrix\n\nWritten by `go test -run TestMatrix -update` in this directory and compared by every run of that test.\n" +
+		"Each cell is a run of `gittest.RunServer`: first push, every kind of reference, checkout, sparse checkout, clone, race.\n\n" + table
+	if update {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // as sources are
+			tb.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(file); err != nil || string(want) != text { //nolint:gosec // the caller's file
+		tb.Errorf("%s is not this table (%v); run with -update", file, err)
+	}
 }
 
 // StartServer starts a server of testserver/gitserver with one user and an
