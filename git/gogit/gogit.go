@@ -20,6 +20,7 @@ import (
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/limits"
+	"github.com/gitops-kit/sdk/git/internal/objhash"
 	"github.com/gitops-kit/sdk/git/internal/packfile"
 	"github.com/gitops-kit/sdk/git/internal/reach"
 )
@@ -184,6 +185,11 @@ func (s *store) Put(ctx context.Context, t driver.Type, body []byte) (driver.Has
 	if err := ctx.Err(); err != nil {
 		return driver.Hash{}, err
 	}
+	// go-git's own hash finds collisions too, and does not tell.
+	id, err := objhash.Of(driver.SHA1, t, body)
+	if err != nil {
+		return driver.Hash{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.st.NewEncodedObject()
@@ -202,7 +208,10 @@ func (s *store) Put(ctx context.Context, t driver.Type, body []byte) (driver.Has
 		return driver.Hash{}, err
 	}
 	h, err := s.st.SetEncodedObject(o)
-	return toOurs(h), err
+	if err == nil && toOurs(h) != id {
+		err = fmt.Errorf("object %s was stored as %s: %w", id, toOurs(h), driver.ErrMalformedObject)
+	}
+	return id, err
 }
 
 // Pack implements driver.Store.

@@ -4,6 +4,7 @@
 package libgit2
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -173,17 +174,25 @@ func (s *store) Put(ctx context.Context, t driver.Type, body []byte) (driver.Has
 	if err := ctx.Err(); err != nil {
 		return driver.Hash{}, err
 	}
+	// Whether libgit2 looks for collisions depends on how it was built.
+	id, err := packstore.ID(driver.SHA1, t, body)
+	if err != nil {
+		return driver.Hash{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for theirs, ours := range types {
 		if ours != t {
 			continue
 		}
-		id, err := s.odb.Write(body, theirs)
+		got, err := s.odb.Write(body, theirs)
 		if err != nil {
 			return driver.Hash{}, fmt.Errorf("libgit2: %w", err)
 		}
-		return driver.NewHash(id[:])
+		if !bytes.Equal(got[:], id.Bytes()) {
+			return driver.Hash{}, fmt.Errorf("object %s was stored as %s: %w", id, got, driver.ErrMalformedObject)
+		}
+		return id, nil
 	}
 	return driver.Hash{}, fmt.Errorf("type %s: %w", t, driver.ErrMalformedObject)
 }

@@ -381,3 +381,9 @@ func (s *store) Close() error {
 func Missing(ctx context.Context, s driver.Store, want, have []driver.Hash) ([]driver.Hash, error) {
 	return reach.Missing(ctx, s, want, have)
 }
+
+// ID computes the id of an object, for drivers whose library does not look for
+// collisions of SHA-1: one is ErrMalformedObject.
+func ID(f driver.Format, t driver.Type, body []byte) (driver.Hash, error) {
+	return objhash.Of(f, t, body)
+}

@@ -37,15 +37,15 @@ func New(f driver.Format) *Hasher {
 // Start begins an object of a type and size.
 func (s *Hasher) Start(t driver.Type, size int64) {
 	s.h.Reset()
+	if b := attack(t, size); s.format == driver.SHA1 && b != nil {
+		_, _ = s.h.Write(b)
+	}
 	s.head = append(s.head[:0], t.String()...)
 	s.head = append(s.head, ' ')
 	s.head = strconv.AppendInt(s.head, size, 10)
 	s.head = append(s.head, 0)
 	_, _ = s.h.Write(s.head)
 }
-
-// StartRaw begins a plain stream, such as a pack.
-func (s *Hasher) StartRaw() { s.h.Reset() }
 
 // Write implements io.Writer; it never fails.
 func (s *Hasher) Write(p []byte) (int, error) { return s.h.Write(p) }
