@@ -102,12 +102,21 @@ func word(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.'
 }
 
+// take returns the bytes up to the first that is not wanted.
+func (p *parser) take(wanted func(byte) bool) string {
+	n := 0
+	for n < len(p.s) && wanted(p.s[n]) {
+		n++
+	}
+	taken := p.s[:n]
+	p.s = p.s[n:]
+	return taken
+}
+
 // section reads "[name]" or "[name "sub"]".
 func (p *parser) section() (section, sub string, err error) {
 	p.next()
-	for p.s != "" && word(p.s[0]) {
-		section += string(p.next())
-	}
+	section = p.take(word)
 	p.space()
 	if p.s != "" && p.s[0] == '"' {
 		p.next()
@@ -139,9 +148,7 @@ func (p *parser) section() (section, sub string, err error) {
 
 // entry reads "key = value".
 func (p *parser) entry() (key, value string, err error) {
-	for p.s != "" && (word(p.s[0]) && p.s[0] != '.') {
-		key += string(p.next())
-	}
+	key = p.take(func(c byte) bool { return word(c) && c != '.' })
 	if key == "" || key[0] >= '0' && key[0] <= '9' || key[0] == '-' {
 		return "", "", p.bad("key")
 	}

@@ -53,12 +53,16 @@ type header struct{ key, value string }
 // split cuts an object into headers and message.
 func split(kind string, raw []byte) ([]header, []byte, error) {
 	var hs []header
+	var more []byte // the value of the last header while lines continue it
 	rest := raw
 	for {
 		if len(rest) == 0 {
 			return nil, nil, bad(kind, "no blank line after the headers")
 		}
 		line, after, ok := bytes.Cut(rest, []byte{'\n'})
+		if more != nil && (len(line) == 0 || line[0] != ' ') {
+			hs[len(hs)-1].value, more = string(more), nil
+		}
 		if len(line) == 0 && ok {
 			return hs, after, nil
 		}
@@ -73,7 +77,10 @@ func split(kind string, raw []byte) ([]header, []byte, error) {
 			if len(hs) == 0 {
 				return nil, nil, bad(kind, "continuation before the first header")
 			}
-			hs[len(hs)-1].value += "\n" + string(line[1:])
+			if more == nil {
+				more = append(more, hs[len(hs)-1].value...)
+			}
+			more = append(append(more, '\n'), line[1:]...)
 			continue
 		}
 		key, value, _ := bytes.Cut(line, []byte{' '})

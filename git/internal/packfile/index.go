@@ -310,10 +310,12 @@ func (x *Indexed) head(r *indexedReader, off int64) (kind uint8, size, base int6
 	}
 	kind, size = c>>4&7, int64(c&15)
 	for shift := 4; c&0x80 != 0; shift += 7 {
-		if c, err = r.win.ReadByte(); err != nil || shift > 55 {
-			return 0, 0, 0, cut(errors.Join(err, io.ErrUnexpectedEOF), off)
+		if c, err = r.win.ReadByte(); err != nil {
+			return 0, 0, 0, cut(err, off)
 		}
-		size |= int64(c&0x7f) << shift
+		if size |= int64(c&0x7f) << shift; shift > 60 || size < 0 {
+			return 0, 0, 0, malformed(off, "size too long")
+		}
 	}
 	switch kind {
 	case 0, 5:

@@ -153,7 +153,7 @@ func (f *inflater) end(off int64) error {
 	}
 }
 
-// streamError marks errors of the source, which are not the pack's fault.
+// inflateError says that a stream is cut off or malformed.
 func inflateError(err error, off int64) error {
 	if err == nil {
 		return nil

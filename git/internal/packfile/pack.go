@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
 )
@@ -50,6 +51,7 @@ type Pack struct {
 	kept    map[uint32][]byte // commits, trees, tags and, while they fit, small blobs
 	extern  map[uint32]driver.Hash
 	base    Base
+	copying *sync.Mutex // guards the position of file
 }
 
 // Len is the number of objects.

@@ -28,6 +28,7 @@ type Reader struct {
 	held  int64
 	// budget bounds the cache.
 	budget int64
+	built  int64 // bytes of all objects that were inflated or put together
 }
 
 // NewReader returns a Reader.
@@ -52,6 +53,7 @@ func (r *Reader) Get(i int) ([]byte, error) {
 				return nil, err
 			}
 			data = b
+			r.built += int64(len(b))
 			if len(chain) > 0 {
 				r.remember(uint32(at), b)
 			}
@@ -77,6 +79,7 @@ func (r *Reader) Get(i int) ([]byte, error) {
 		if data, err = apply(data, delta, e.off); err != nil {
 			return nil, err
 		}
+		r.built += int64(len(delta) + len(data))
 		if n > 0 {
 			r.remember(uint32(chain[n]), data)
 		}

@@ -14,6 +14,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/limits"
@@ -50,7 +51,7 @@ func Receive(ctx context.Context, r io.Reader, o Options) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pack{file: f, path: f.Name(), format: o.Format, lim: o.Limits.Fill(), kept: map[uint32][]byte{}, base: o.Base}
+	p := &Pack{file: f, path: f.Name(), format: o.Format, lim: o.Limits.Fill(), kept: map[uint32][]byte{}, base: o.Base, copying: new(sync.Mutex)}
 	if !o.Named && os.Remove(f.Name()) == nil {
 		p.path = ""
 	}
@@ -260,6 +261,10 @@ func (s *scanner) room(e *entry) bool {
 
 // delta skips the instructions and reads the two sizes at their head.
 func (s *scanner) delta(e *entry) error {
+	// Instructions may be as long as an object, and give little.
+	if err := s.count(e.off, e.size); err != nil {
+		return err
+	}
 	w := &headWriter{}
 	if err := s.inf.stream(s.in, e.size, w, e.off); err != nil {
 		return err

@@ -5,8 +5,10 @@ package packfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -39,7 +41,12 @@ type resolver struct {
 	held   int64
 	budget int64         // for the stack
 	kept   *atomic.Int64 // of all resolvers
+	again  *atomic.Int64 // bytes that all resolvers made anew
 }
+
+// againFactor is how many times the bytes that a pack may inflate to may be
+// made anew, because a base had made room before its last delta came.
+const againFactor = 8
 
 type frame struct {
 	at   int32
@@ -59,7 +66,7 @@ func (p *Pack) resolveDeltas(ctx context.Context) error {
 	if p.deltas == 0 {
 		return nil
 	}
-	var kept, next atomic.Int64
+	var kept, next, again atomic.Int64
 	for _, b := range p.kept {
 		kept.Add(int64(len(b)))
 	}
@@ -69,7 +76,7 @@ func (p *Pack) resolveDeltas(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for i := range all {
-		v := &resolver{links: l, p: p, r: p.NewReader(), hasher: objhash.New(p.format), budget: stackBudget / int64(len(all)), kept: &kept}
+		v := &resolver{links: l, p: p, r: p.NewReader(), hasher: objhash.New(p.format), budget: stackBudget / int64(len(all)), kept: &kept, again: &again}
 		v.r.budget /= int64(len(all))
 		all[i] = v
 		wg.Go(func() {
@@ -82,11 +89,12 @@ func (p *Pack) resolveDeltas(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	err := all[0].external(ctx)
 	for _, v := range all {
 		maps.Copy(p.kept, v.r.own)
 		v.r.own = nil
 	}
-	if err := all[0].external(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	for i := range p.entries {
@@ -201,7 +209,7 @@ func (v *resolver) tree(ctx context.Context, root frame) error {
 		kid := top.todo[len(top.todo)-1]
 		top.todo = top.todo[:len(top.todo)-1]
 		if top.data == nil {
-			data, err := v.r.Get(int(top.at))
+			data, err := v.remake(ctx, int(top.at))
 			if err != nil {
 				return err
 			}
@@ -226,6 +234,32 @@ func (v *resolver) tree(ctx context.Context, root frame) error {
 	return nil
 }
 
+// remake builds an object that made room. What that costs is bounded: a large
+// base with many small trees below it would be inflated for each of them.
+func (v *resolver) remake(ctx context.Context, i int) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	before := v.r.built
+	data, err := v.r.Get(i)
+	if err != nil {
+		return nil, err
+	}
+	limit := v.p.lim.Inflated
+	if limit > math.MaxInt64/againFactor {
+		return filled(data), nil
+	}
+	return filled(data), limits.Check("git-inflated", againFactor*limit, v.again.Add(v.r.built-before))
+}
+
+// filled is data, never nil: a frame without data is one that made room.
+func filled(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
+}
+
 // child computes one object from its parent.
 func (v *resolver) child(kid int32, parent *frame) ([]byte, error) {
 	p := v.p
@@ -246,6 +280,7 @@ func (v *resolver) child(kid int32, parent *frame) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	data = filled(data)
 	v.hasher.Start(e.typ, e.size)
 	_, _ = v.hasher.Write(data)
 	if e.id, err = v.hasher.Sum(); err != nil {
@@ -296,15 +331,18 @@ func (v *resolver) external(ctx context.Context) error {
 			return malformed(p.entries[i].off, "delta base %s missing", id)
 		}
 		typ, data, err := p.base(id)
+		if errors.Is(err, driver.ErrObjectNotFound) {
+			return malformed(p.entries[i].off, "delta base %s missing", id)
+		}
 		if err != nil {
-			return fmt.Errorf("offset %d: delta base %s missing: %w", p.entries[i].off, id, driver.ErrMalformedPack)
+			return fmt.Errorf("offset %d: delta base %s: %w", p.entries[i].off, id, err)
 		}
 		kids := v.pending[id]
 		delete(v.pending, id)
 		for _, k := range kids {
 			p.entries[k].typ = typ
 		}
-		if err := v.tree(ctx, frame{at: external, data: data, todo: kids}); err != nil {
+		if err := v.tree(ctx, frame{at: external, data: filled(data), todo: kids}); err != nil {
 			return err
 		}
 	}

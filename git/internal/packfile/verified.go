@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
 )
@@ -47,12 +48,14 @@ func (p *Pack) Copy(dir string) (*Pack, error) {
 		return nil, err
 	}
 	c := *p
-	c.file, c.path, c.kept = f, f.Name(), nil
-	// From file to file, so that the system copies where it can. Nobody else
-	// uses the position of the source: all reads are at an offset.
+	c.file, c.path, c.kept, c.copying = f, f.Name(), nil, new(sync.Mutex)
+	// From file to file, so that the system copies where it can. Only copies
+	// use the position of the source, one at a time; all reads are at an offset.
+	p.copying.Lock()
 	if _, err = p.file.Seek(0, io.SeekStart); err == nil {
 		_, err = io.CopyN(f, p.file, p.size)
 	}
+	p.copying.Unlock()
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

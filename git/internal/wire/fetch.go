@@ -97,6 +97,9 @@ func (f Fetch) V0(agent string, caps Caps) []byte {
 	return pktline.Append(b, "done\n")
 }
 
+// maxLines bounds the lines of one part of an answer.
+const maxLines = 1_000_000
+
 // Answer is what comes before and with the pack.
 type Answer struct {
 	Shallow   []driver.Hash
@@ -166,7 +169,7 @@ func (a *Answer) section(pr *pktline.Reader, shallow bool) error {
 		if bytes.HasPrefix(line, []byte("ERR ")) {
 			return Remote(line[4:])
 		}
-		if n > 1_000_000 {
+		if n > maxLines {
 			return fmt.Errorf("endless section: %w", ErrProtocol)
 		}
 		if shallow {
@@ -197,10 +200,13 @@ func (a *Answer) boundary(line []byte) error {
 // ReadV0 reads the answer up to the pack. deepened says that a depth was asked for.
 func ReadV0(pr *pktline.Reader, caps Caps, deepened bool, lim Limits) (*Answer, error) {
 	a := &Answer{}
-	for deepened {
+	for n := 0; deepened; n++ {
 		kind, line, err := pr.Next()
 		if err != nil {
 			return nil, unexpected(err)
+		}
+		if n > maxLines {
+			return nil, fmt.Errorf("endless list of shallow commits: %w", ErrProtocol)
 		}
 		if kind == pktline.Flush {
 			break
@@ -216,7 +222,10 @@ func ReadV0(pr *pktline.Reader, caps Caps, deepened bool, lim Limits) (*Answer, 
 		}
 	}
 	banded := caps.Has("side-band-64k") || caps.Has("side-band")
-	for {
+	for n := 0; ; n++ {
+		if n > maxLines {
+			return nil, fmt.Errorf("endless acknowledgements: %w", ErrProtocol)
+		}
 		head, err := pr.Peek(8)
 		if err != nil && len(head) < 4 {
 			return nil, unexpected(err)

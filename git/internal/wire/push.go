@@ -80,7 +80,7 @@ func ReadReport(pr *pktline.Reader, banded bool, lim Limits) (*Report, error) {
 		return r, r.read(pr)
 	}
 	b := &band{pr: pr, lim: lim.Sideband}
-	err := r.read(pktline.NewReader(io.LimitReader(b, 16<<20)))
+	err := r.read(pktline.NewReader(b))
 	if err == nil {
 		_, err = io.CopyN(io.Discard, b, 1) // to the flush, for the text that may follow
 		if errors.Is(err, io.EOF) {
@@ -91,7 +91,11 @@ func ReadReport(pr *pktline.Reader, banded bool, lim Limits) (*Report, error) {
 	return r, err
 }
 
+// maxReport bounds a report in bytes.
+const maxReport = 16 << 20
+
 func (r *Report) read(pr *pktline.Reader) error {
+	began := pr.Consumed()
 	for n := 0; ; n++ {
 		kind, line, err := pr.Next()
 		if err != nil {
@@ -106,7 +110,7 @@ func (r *Report) read(pr *pktline.Reader) error {
 			}
 			return nil
 		}
-		if kind != pktline.Data || n > 1_000_000 {
+		if kind != pktline.Data || n > maxLines || pr.Consumed()-began > maxReport {
 			return fmt.Errorf("status report: %w", ErrProtocol)
 		}
 		if err := r.line(string(pktline.TrimLF(line)), n == 0); err != nil {
