@@ -61,21 +61,23 @@ func copyValue(v any, depth int64, size *int64) (any, error) {
 	return c, err
 }
 
-func scalarValue(v any) (any, int64, error) {
-	switch v := v.(type) {
+// scalarValue gives a scalar the type that JSON has for it. One that has it
+// already is returned as the interface it came in, which costs no allocation.
+func scalarValue(in any) (any, int64, error) {
+	switch v := in.(type) {
 	case nil:
 		return nil, 4, nil
 	case string:
-		return v, int64(len(v)) + 2, nil
+		return in, int64(len(v)) + 2, nil
 	case bool:
-		return v, 5, nil
+		return in, 5, nil
 	case int64:
-		return v, 8, nil
+		return in, 8, nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, 0, fmt.Errorf("%w: number is not finite", ErrInvalidObject)
 		}
-		return v, 8, nil
+		return in, 8, nil
 	case int:
 		return int64(v), 8, nil
 	case int32:
@@ -99,7 +101,7 @@ func scalarValue(v any) (any, int64, error) {
 		}
 		return f, 8, nil
 	}
-	return nil, 0, fmt.Errorf("%w: value of type %T", ErrInvalidObject, v)
+	return nil, 0, fmt.Errorf("%w: value of type %T", ErrInvalidObject, in)
 }
 
 // copyObject copies an input object within the limits.

