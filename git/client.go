@@ -84,6 +84,8 @@ type Client struct {
 	tls     *tls.Config
 	hosts   *hostKeys // ssh only
 	agent   string
+	// firstByte is firstByteWait, but in tests.
+	firstByte time.Duration
 
 	mu       sync.Mutex
 	token    Credential
@@ -114,7 +116,7 @@ func newClient(rawURL string, o Options, trusted *url.URL) (*Client, error) {
 	if trusted == nil {
 		trusted = u
 	}
-	c := &Client{url: u, user: user, trusted: trusted, opts: o, http: o.HTTP.WithDefaults(), pool: o.Conns, agent: o.UserAgent}
+	c := &Client{url: u, user: user, trusted: trusted, opts: o, http: o.HTTP.WithDefaults(), pool: o.Conns, agent: o.UserAgent, firstByte: firstByteWait}
 	c.shown = shown(u)
 	if err := c.setup(o); err != nil {
 		return c, err

@@ -256,7 +256,7 @@ func (c *Client) downloadLFS(ctx context.Context, f *lfsFile, a lfsAction) (err 
 	if err != nil {
 		return err
 	}
-	body := newPatient(resp.Body, c.http.Stall, func() { _ = resp.Body.Close() })
+	body := c.newPatient(resp.Body, func() { _ = resp.Body.Close() })
 	body.packBegins()
 	defer func() { _ = body.Close() }()
 	if resp.ContentLength >= 0 && resp.ContentLength != f.Size {

@@ -17,53 +17,73 @@ const firstByteWait = 60 * time.Second
 const stallBytes = 1 << 10
 
 // patient reads from a server and gives up when it goes quiet: before the pack
-// on 60 s of silence, in the pack on less than 1 KiB per window.
+// on 60 s of silence, in the pack on less than 1 KiB per window. Only time spent
+// in Read counts: while we write a long request, or work on what has come, the
+// server has nothing to say.
 type patient struct {
 	body   io.ReadCloser
-	window time.Duration
+	first  time.Duration // the window before the pack
+	window time.Duration // the window in the pack
 	abort  func()
 
 	mu      sync.Mutex
-	timer   *time.Timer
+	timer   *time.Timer // runs during a Read
+	end     time.Time   // when it fires
+	reading bool
 	pack    bool
-	n       int64 // in this window
+	left    time.Duration // of this window
+	n       int64         // in this window
 	total   int64
 	stalled bool
 	done    bool
 }
 
-func newPatient(body io.ReadCloser, window time.Duration, abort func()) *patient {
-	p := &patient{body: body, window: window, abort: abort}
-	p.timer = time.AfterFunc(firstByteWait, p.tick)
-	return p
+func (c *Client) newPatient(body io.ReadCloser, abort func()) *patient {
+	return newPatient(body, c.firstByte, c.http.Stall, abort)
+}
+
+func newPatient(body io.ReadCloser, first, window time.Duration, abort func()) *patient {
+	return &patient{body: body, first: first, window: window, abort: abort, left: first}
 }
 
 // packBegins switches to the rule for packs.
-func (p *patient) packBegins() {
+func (p *patient) packBegins() { p.rule(true) }
+
+// asked switches back: another command was sent.
+func (p *patient) asked() { p.rule(false) }
+
+func (p *patient) rule(pack bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pack, p.n = true, 0
-	if p.window < 1<<62 && !p.done {
-		p.timer.Reset(p.window)
+	p.pack = pack
+	p.fresh()
+}
+
+// fresh begins another window.
+func (p *patient) fresh() {
+	p.n, p.left = 0, p.first
+	if p.pack {
+		p.left = p.window
+	}
+}
+
+func (p *patient) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return
+	}
+	p.reading, p.end = true, time.Now().Add(p.left)
+	if p.timer == nil {
+		p.timer = time.AfterFunc(p.left, p.tick)
 	} else {
-		p.timer.Stop()
+		p.timer.Reset(p.left)
 	}
 }
 
 func (p *patient) tick() {
 	p.mu.Lock()
-	if p.done {
-		p.mu.Unlock()
-		return
-	}
-	need := int64(1)
-	next := firstByteWait
-	if p.pack {
-		need, next = stallBytes, p.window
-	}
-	if p.n >= need {
-		p.n = 0
-		p.timer.Reset(next)
+	if p.done || !p.reading || time.Now().Before(p.end) { // a later Read may have set the timer anew
 		p.mu.Unlock()
 		return
 	}
@@ -74,11 +94,20 @@ func (p *patient) tick() {
 
 // Read implements io.Reader.
 func (p *patient) Read(b []byte) (int, error) {
+	p.begin()
 	n, err := p.body.Read(b)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.reading {
+		p.reading = false
+		p.timer.Stop()
+		p.left = max(0, time.Until(p.end))
+	}
 	p.n += int64(n)
 	p.total += int64(n)
+	if p.n >= stallBytes || p.n > 0 && !p.pack {
+		p.fresh()
+	}
 	if err != nil && p.stalled && !p.done {
 		return n, fmt.Errorf("%w: %v", ErrStalled, err) //nolint:errorlint // the end that we made is no end of the stream
 	}
@@ -89,7 +118,9 @@ func (p *patient) stopTimer() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done = true
-	p.timer.Stop()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 func (p *patient) received() int64 {

@@ -127,7 +127,7 @@ func (s *session) discoverWeb(ctx context.Context, keep wire.Filter) error {
 	if err != nil {
 		return err
 	}
-	body := newPatient(resp.Body, s.c.http.Stall, func() { _ = resp.Body.Close() })
+	body := s.c.newPatient(resp.Body, func() { _ = resp.Body.Close() })
 	defer func() { _ = body.Close() }()
 	s.adv, err = wire.ReadAdvertisement(pktline.NewReader(body), s.service, keep, s.c.opts.Limits.wire())
 	if err == nil {
@@ -182,6 +182,7 @@ func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, l
 		if err != nil {
 			return nil, s.ssh.failed(err)
 		}
+		s.ssh.body.asked()
 		return &reply{pr: s.ssh.pr, body: s.ssh.body}, nil
 	}
 	s.requests++
@@ -196,7 +197,7 @@ func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, l
 	if err != nil {
 		return nil, err
 	}
-	p := newPatient(resp.Body, s.c.http.Stall, func() { _ = resp.Body.Close() })
+	p := s.c.newPatient(resp.Body, func() { _ = resp.Body.Close() })
 	return &reply{pr: pktline.NewReader(p), body: p, owned: true}, nil
 }
 

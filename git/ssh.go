@@ -398,7 +398,7 @@ func (c *Client) startSession(ctx context.Context, slot *sshSlot, conn *sshConn,
 		_ = s.Close()
 		return nil, fmt.Errorf("ssh command: %w", err)
 	}
-	l.body = newPatient(io.NopCloser(out), c.http.Stall, func() { _ = s.Close() })
+	l.body = c.newPatient(io.NopCloser(out), func() { _ = s.Close() })
 	l.pr = pktline.NewReader(l.body)
 	l.stop = context.AfterFunc(ctx, func() { _ = s.Close() })
 	return l, nil
