@@ -4,6 +4,7 @@
 package untar
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -20,6 +21,7 @@ type archive struct {
 	seen   map[string]Type // every path, parents included
 	links  *links
 	index  int    // entries so far
+	tacit  int64  // directories that no entry was for when they were needed
 	dir    string // parent of the last entry, checked
 	prefix string
 	hdr    header
@@ -27,7 +29,7 @@ type archive struct {
 }
 
 // read handles all entries and what follows them.
-func (a *archive) read() error {
+func (a *archive) read(ctx context.Context) error {
 	if p := a.o.StripPrefix; p != "" {
 		prefix, err := clean(p, Limits{})
 		if err != nil {
@@ -58,7 +60,7 @@ func (a *archive) read() error {
 	if !a.meta.empty() {
 		return invalid("metadata without an entry")
 	}
-	if err := a.links.check(); err != nil {
+	if err := a.links.check(ctx); err != nil {
 		return err
 	}
 	return a.sink.end()
@@ -201,7 +203,7 @@ func (a *archive) pass(e *Entry, content *body) error {
 	case e.Type == Link && a.o.Links == Fail:
 		return unsupported("symbolic link")
 	case e.Type == Link && a.o.Links == Inside:
-		if err := checkTarget(e); err != nil {
+		if err := checkTarget(e, a.o.Limits); err != nil {
 			return err
 		}
 		a.links.add(e)
@@ -302,6 +304,10 @@ func (a *archive) parents(dir string) error {
 		switch t, ok := a.seen[dir[:i]]; {
 		case !ok:
 			a.seen[dir[:i]] = Dir
+			a.tacit++
+			if limit := a.o.Limits.entries(); a.tacit > limit {
+				return &LimitError{Name: limitEntries, Max: limit, Got: a.tacit}
+			}
 		case t == Link:
 			return escapes("entry below a link")
 		case t == File:

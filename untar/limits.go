@@ -33,8 +33,9 @@ type Limits struct {
 	Expanded int64
 	// File bounds the content of one file in bytes. Default 512 MiB (tar-file).
 	File int64
-	// Entries bounds the entries, skipped ones included. Default 100,000
-	// (tar-entries).
+	// Entries bounds the entries, skipped ones included, and apart from them
+	// the directories that are there only because an entry is below. Default
+	// 100,000 (tar-entries).
 	Entries int64
 	// Depth bounds the components of a path. Default 128 (tar-depth).
 	Depth int64

@@ -4,20 +4,27 @@
 package untar
 
 import (
+	"bytes"
+	"context"
+	"math"
 	"strings"
 
 	"github.com/gitops-kit/sdk/untar/internal/names"
 )
 
 // checkTarget refuses a target that is empty, absolute or lexically above
-// the root, seen from the link's directory.
-func checkTarget(e *Entry) error {
-	_, err := resolve(e.Path, e.Target)
+// the root, seen from the link's directory, or longer or deeper than a path
+// may be.
+func checkTarget(e *Entry, l Limits) error {
+	if limit := l.path(); int64(len(e.Target)) > limit {
+		return &LimitError{Name: limitPath, Max: limit, Got: int64(len(e.Target))}
+	}
+	_, err := resolve(e.Path, e.Target, l.depth())
 	return err
 }
 
 // resolve returns the path that a target names, "." for the root.
-func resolve(link, target string) (string, error) {
+func resolve(link, target string, maxDepth int64) (string, error) {
 	switch {
 	case target == "":
 		return "", invalid("empty link target")
@@ -28,26 +35,61 @@ func resolve(link, target string) (string, error) {
 	case names.Drive(target):
 		return "", escapes("drive letter in a link target")
 	}
-	path := parent(link)
+	s := stepsFrom(link)
 	for rest := target; rest != ""; {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
 		switch {
-		case c == "" || c == ".":
 		case c == "..":
-			if path == "." {
+			if len(s.path) == 0 {
 				return "", escapes("link target above the root")
 			}
-			path = parent(path)
 		case strings.Contains(c, `\`) && names.Unsafe(c, false) != "":
 			return "", escapes("link target above the root")
-		case path == ".":
-			path = c
-		default:
-			path += "/" + c
+		}
+		if s.step(c); s.depth > maxDepth {
+			return "", &LimitError{Name: limitDepth, Max: maxDepth, Got: s.depth}
 		}
 	}
-	return path, nil
+	if len(s.path) == 0 {
+		return ".", nil
+	}
+	return string(s.path), nil
+}
+
+// steps is a path that grows and shrinks by components; empty is the root.
+type steps struct {
+	path  []byte
+	depth int64
+}
+
+// stepsFrom begins in the directory of a link.
+func stepsFrom(link string) steps {
+	dir := parent(link)
+	if dir == "." {
+		return steps{}
+	}
+	return steps{path: []byte(dir), depth: int64(strings.Count(dir, "/")) + 1}
+}
+
+// step goes one component on; it reports whether that is a way down.
+func (s *steps) step(c string) bool {
+	switch c {
+	case "", ".":
+		return false
+	case "..":
+		if len(s.path) > 0 {
+			s.path = s.path[:max(bytes.LastIndexByte(s.path, '/'), 0)]
+			s.depth--
+		}
+		return false
+	}
+	if len(s.path) > 0 {
+		s.path = append(s.path, '/')
+	}
+	s.path = append(s.path, c...)
+	s.depth++
+	return true
 }
 
 // links are all links of an archive, checked against each other at the end.
@@ -55,9 +97,12 @@ type links struct {
 	order   []string
 	targets map[string]string
 	hops    int64
+	depth   int64
 }
 
-func newLinks(l Limits) *links { return &links{targets: map[string]string{}, hops: l.hops()} }
+func newLinks(l Limits) *links {
+	return &links{targets: map[string]string{}, hops: l.hops(), depth: l.depth()}
+}
 
 // add notes a link; a later one of the same path replaces it.
 func (l *links) add(e *Entry) {
@@ -69,8 +114,11 @@ func (l *links) add(e *Entry) {
 
 // check refuses a target that leads through another link, and chains longer
 // than the limit.
-func (l *links) check() error {
+func (l *links) check(ctx context.Context) error {
 	for i, path := range l.order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := l.follow(path); err != nil {
 			return entryError(i, path, err)
 		}
@@ -84,7 +132,7 @@ func (l *links) follow(at string) error {
 		if err := l.through(at, target); err != nil {
 			return err
 		}
-		next, err := resolve(at, target)
+		next, err := resolve(at, target, l.depth)
 		if err != nil {
 			return err
 		}
@@ -95,6 +143,9 @@ func (l *links) follow(at string) error {
 		if hop >= l.hops {
 			return &LimitError{Name: limitHops, Max: l.hops, Got: hop + 1}
 		}
+		if l.hops == math.MaxInt64 && hop >= int64(len(l.targets)) {
+			return invalid("links lead in a circle")
+		}
 		at, target = next, further
 	}
 }
@@ -102,23 +153,15 @@ func (l *links) follow(at string) error {
 // through refuses a target one of whose steps, but for the last, is a link:
 // what follows it would not be what it looks like.
 func (l *links) through(link, target string) error {
-	path := parent(link)
+	s := stepsFrom(link)
 	rest := target
 	for rest != "" {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
-		switch {
-		case c == "" || c == ".":
+		if !s.step(c) {
 			continue
-		case c == "..":
-			path = parent(path)
-			continue
-		case path == ".":
-			path = c
-		default:
-			path += "/" + c
 		}
-		if _, isLink := l.targets[path]; isLink && strings.Trim(rest, "/.") != "" || isLink && strings.Contains(rest, "..") {
+		if _, isLink := l.targets[string(s.path)]; isLink && strings.Trim(rest, "/.") != "" || isLink && strings.Contains(rest, "..") {
 			return escapes("link target leads through another link")
 		}
 	}

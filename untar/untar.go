@@ -178,7 +178,7 @@ func run(ctx context.Context, r io.Reader, o Options, rep *Report, s sink) error
 	in, err := openStream(src, o)
 	if err == nil {
 		a := &archive{in: in, o: o, rep: rep, sink: s, seen: map[string]Type{}, links: newLinks(o.Limits)}
-		err = a.read()
+		err = a.read(ctx)
 		in.close()
 		rep.Expanded = in.total
 	}

@@ -471,3 +471,16 @@ func FuzzWriter(f *testing.F) {
 		}
 	})
 }
+
+// TAR-24: a file without a content is refused, not written short.
+func TestNoReader(t *testing.T) {
+	g := NewWithT(t)
+	var b bytes.Buffer
+	w := tarball.NewWriter(&b, tarball.Options{})
+	g.Expect(w.Add("empty", 0o644, 0, nil)).To(Succeed())
+	err := w.Add("file", 0o644, 5, nil)
+	g.Expect(errors.Is(err, tarball.ErrChanged)).To(BeTrue(), "%v", err)
+	_, err = w.Close()
+	g.Expect(errors.Is(err, tarball.ErrChanged)).To(BeTrue())
+	g.Expect(b.Len()).To(BeZero())
+}

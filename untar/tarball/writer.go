@@ -233,7 +233,10 @@ func (t *Writer) file(path string, mode fs.FileMode, size int64, r io.Reader) er
 // room it asks for one byte more, so that a file that did not change is read
 // by one call.
 func (t *Writer) content(size int64, r io.Reader) error {
-	if r == nil && size == 0 {
+	if r == nil {
+		if size > 0 {
+			return ErrChanged
+		}
 		return nil
 	}
 	for left := size; ; {
