@@ -55,10 +55,18 @@ func (d *Driver) Put(ctx context.Context, key artifact.Key, r io.Reader) (artifa
 func (d *Driver) begin(dir, name string) (string, *os.File, error) {
 	o := d.hold(dir)
 	defer d.letGo(dir, o)
-	if err := d.mkdirs(dir); err != nil {
-		return "", nil, err
+	for try := 1; ; try++ {
+		// Whoever removes the last object beside this one removes directories
+		// that both are in.
+		err := d.mkdirs(dir)
+		if errors.Is(err, fs.ErrNotExist) && try < 10 {
+			continue
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		return d.temp(dir, name)
 	}
-	return d.temp(dir, name)
 }
 
 // mkdirs makes the directories of an object, each durably.

@@ -22,6 +22,7 @@ import (
 type CacheOptions struct {
 	// Dir holds the trees. Empty: a private directory, removed by Close. A
 	// second process that uses the same Dir works in a private part of it.
+	// What is in it besides trees is left alone.
 	Dir string
 	// Fetcher downloads. Nil: one with the zero Options.
 	Fetcher *Fetcher
@@ -403,7 +404,8 @@ func (c *Cache) prepare() (err error) {
 
 const privatePrefix = "private-"
 
-// takeOver loads complete entries and removes everything else.
+// takeOver loads complete entries and removes what else a cache left. What
+// does not have a name that a cache gives is not its own, and stays.
 func (c *Cache) takeOver() error {
 	names, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -411,21 +413,22 @@ func (c *Cache) takeOver() error {
 	}
 	for _, n := range names {
 		path := filepath.Join(c.dir, n.Name())
+		id, complete, ours := entryName(n.Name())
 		switch {
-		case n.Name() == lockName:
+		case !n.IsDir():
 			continue
-		case strings.HasPrefix(n.Name(), privatePrefix):
+		case privateName(n.Name()):
+			if info, err := os.Lstat(filepath.Join(path, lockName)); err != nil || !info.Mode().IsRegular() {
+				continue
+			}
 			if lock, err := lockDir(path); err != nil || lock == nil {
 				continue // in use
 			} else {
 				_ = lock.Close()
 			}
-		case n.IsDir():
-			algorithm, sum, _ := strings.Cut(n.Name(), "-")
-			id, err := digest.Parse(algorithm + ":" + sum)
-			if err != nil {
-				break
-			}
+		case !ours:
+			continue
+		case complete:
 			files, bytes, err := readManifest(path)
 			if err != nil {
 				break
@@ -442,6 +445,27 @@ func (c *Cache) takeOver() error {
 		_ = removeTree(path)
 	}
 	return nil
+}
+
+// entryName reads the name of an entry, "<algorithm>-<hex>", or of one that is
+// not complete or was moved aside, which has more around it.
+func entryName(name string) (id digest.Digest, complete, ours bool) {
+	base, rest, more := strings.Cut(strings.TrimPrefix(name, "."), ".")
+	algorithm, sum, _ := strings.Cut(base, "-")
+	id, err := digest.Parse(algorithm + ":" + sum)
+	switch {
+	case err != nil:
+		return id, false, false
+	case more:
+		return id, false, strings.HasSuffix(rest, ".tmp")
+	}
+	return id, name == base, name == base
+}
+
+// privateName reports whether a name is that of a private directory.
+func privateName(name string) bool {
+	number, ok := strings.CutPrefix(name, privatePrefix)
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
 // Close gives up the lock; a private directory is removed. Trees under lease

@@ -122,7 +122,10 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-var errCut = errors.New("connection was cut")
+var (
+	errCut   = errors.New("connection was cut")
+	errLocal = errors.New("the file cannot be written")
+)
 
 func retryable(err error) bool {
 	var s *StatusError
@@ -134,7 +137,7 @@ func retryable(err error) bool {
 		}
 		return false
 	}
-	if errors.Is(err, ErrRedirectBlocked) || errors.Is(err, ErrAddressBlocked) {
+	if errors.Is(err, ErrRedirectBlocked) || errors.Is(err, ErrAddressBlocked) || errors.Is(err, errLocal) {
 		return false
 	}
 	var ue *url.Error
@@ -260,11 +263,14 @@ func (t *transfer) restart() error {
 	}
 	t.have, t.res.Bytes = 0, 0
 	t.hash.Reset()
-	if err := t.w.Truncate(0); err != nil {
-		return err
+	err := t.w.Truncate(0)
+	if err == nil {
+		_, err = t.w.Seek(0, io.SeekStart)
 	}
-	_, err := t.w.Seek(0, io.SeekStart)
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
 }
 
 // body stores the body, hashed and counted, up to the limit and one byte.
@@ -288,7 +294,7 @@ func (t *transfer) body(resp *http.Response) error {
 		if n > 0 {
 			_, _ = t.hash.Write(p[:n])
 			if _, werr := t.w.Write(p[:n]); werr != nil {
-				return werr
+				return fmt.Errorf("%w: %w", errLocal, werr)
 			}
 			t.have += int64(n)
 			t.res.Bytes = t.have

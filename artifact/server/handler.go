@@ -23,6 +23,8 @@ const (
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The connection may have the deadline of its last response still.
+	(&progress{rc: http.NewResponseController(w), stall: s.o.WriteStall}).extend()
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
