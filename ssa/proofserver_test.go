@@ -245,7 +245,7 @@ func TestProofAgainstServer(t *testing.T) {
 	fast := e.manager(ssa.Options{Memo: ssa.NewMemo(ssa.MemoOptions{})})
 	objects := base
 	var total, proved, remembered int
-	for round := range scaled(10, 74) {
+	for round := range scaled(7, 74) {
 		if round%4 == 0 { // back to what was meant
 			objects = objects[:0:0]
 			for _, u := range base {
