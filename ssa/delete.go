@@ -203,11 +203,16 @@ func (d *deleter) ranks(ctx context.Context, list []int) bool {
 		for to < len(list) && rank(to) == rank(from) {
 			to++
 		}
+		spared := d.spared()
 		d.m.each(to-from, func(k int) {
 			i := list[from+k]
 			if ctx.Err() == nil {
 				fail.Point(fpPruneEach)
-				d.remove(ctx, i)
+				if o := &d.res.Outcomes[i]; spared.has(&d.p.Entries[i]) {
+					o.Action, o.Why, o.exists = ActionSkipped, WhyInUse, true
+				} else {
+					d.remove(ctx, i)
+				}
 				fail.Point(fpPruned)
 			}
 			d.m.report("delete", d.p.Entries[i].ID, string(d.res.Outcomes[i].Action), from+k+1, len(list))
@@ -219,6 +224,20 @@ func (d *deleter) ranks(ctx context.Context, list []int) bool {
 		from = to
 	}
 	return true
+}
+
+// spared are the objects that were to be deleted and were left alone after
+// all, because somebody changed them since the plan.
+func (d *deleter) spared() *holders {
+	var h holders
+	for i := range d.p.Entries {
+		o := &d.res.Outcomes[i]
+		var refused *PruneBlockedError
+		if d.p.Entries[i].Decision == DecisionDelete && o.exists && (o.Action == ActionSkipped || errors.As(o.Err, &refused)) {
+			h.add(o.ID)
+		}
+	}
+	return &h
 }
 
 // remove deletes one object. When it was changed meanwhile it is judged anew.
@@ -266,15 +285,21 @@ func (d *deleter) again(ctx context.Context, e *DeleteEntry, out *Outcome) bool 
 		out.Action, out.Why, out.exists = ActionSkipped, WhyReplaced, false
 		return true
 	}
-	j := &deletePlanner{m: d.m, o: d.o}
-	for _, m := range d.o.Protect {
-		c, err := compileMatch(m)
-		if err == nil {
-			j.protect = append(j.protect, c)
+	for _, o := range [...]DeleteOptions{d.p.spare, d.o} { // spared by either is spared
+		j := &deletePlanner{m: d.m, o: o}
+		e.Decision = ""
+		if cerr := j.compile(); cerr != nil {
+			e.fail(cerr)
+		} else {
+			j.judge(e, l, err)
+		}
+		if e.Decision != DecisionDelete {
+			break
 		}
 	}
-	e.Decision = ""
-	j.judge(e, l, err)
+	if e.Decision == DecisionDelete && d.p.confirm.Matches(l.object()) {
+		e.fail(&PruneBlockedError{Why: PruneConfirm, IDs: []ID{e.ID}, Digest: d.p.Digest})
+	}
 	switch e.Decision {
 	case DecisionDelete:
 		return false

@@ -102,6 +102,8 @@ type DeletePlan struct {
 	owner   Owner
 	cluster string
 	refused error // a *PruneBlockedError: Delete will not execute the plan
+	spare   DeleteOptions
+	confirm Selector // what wants an approval that the plan does not have
 }
 
 // Deletions returns the objects that will be deleted.
@@ -155,16 +157,28 @@ func (m *Manager) PlanPrune(ctx context.Context, old inventory.Set, kept Kept, o
 		p.refused = &PruneBlockedError{Why: why, IDs: ids, Digest: p.Digest, Err: err}
 		return p, p.refused
 	}
-	switch {
-	case !kept.Complete():
+	if !kept.Complete() {
 		return blocked(PruneIncomplete, ids, nil)
-	case err != nil:
+	}
+	if err != nil {
+		// Nobody should execute what is not wholly judged; who does is held to
+		// the guards all the same.
+		_, _ = p.guard(have, old, o, blocked)
 		return p, err
+	}
+	return p.guard(have, old, o, blocked)
+}
+
+// guard refuses the plan by blocked where an option of the prune asks for that.
+func (p *DeletePlan) guard(have, old inventory.Set, o PruneOptions, blocked func(string, []ID, error) (*DeletePlan, error)) (*DeletePlan, error) {
+	ids := p.Deletions()
+	switch {
 	case have.Len() == 0 && old.Len() > 0 && !o.AllowEmpty:
 		return blocked(PruneEmpty, ids, nil)
 	case o.Approved != "" && o.Approved == p.Digest:
 		return p, nil
 	}
+	p.confirm = o.Confirm
 	var marked []ID
 	for i := range p.Entries {
 		if e := &p.Entries[i]; e.Decision == DecisionDelete && o.Confirm.Matches(e.live) {
@@ -181,7 +195,7 @@ func (m *Manager) PlanPrune(ctx context.Context, old inventory.Set, kept Kept, o
 }
 
 func (d *deletePlanner) plan(ctx context.Context, s inventory.Set) (*DeletePlan, error) {
-	d.p = &DeletePlan{owner: d.m.o.Owner, cluster: d.m.clusterID(), Entries: make([]DeleteEntry, 0, s.Len())}
+	d.p = &DeletePlan{owner: d.m.o.Owner, cluster: d.m.clusterID(), Entries: make([]DeleteEntry, 0, s.Len()), spare: d.o}
 	for it := range s.Items() {
 		e := DeleteEntry{ID: it.ID, Version: it.Version, uid: it.UID, stays: true}
 		if !it.ID.Parsed() {
@@ -194,20 +208,17 @@ func (d *deletePlanner) plan(ctx context.Context, s inventory.Set) (*DeletePlan,
 		d.p.Requests = d.count.requests()
 		d.p.Digest = d.p.digest()
 	}()
-	for i, m := range d.o.Protect {
-		c, err := compileMatch(m)
-		if err != nil {
-			err = fmt.Errorf("plan deletion: protect: %w", &RuleError{Index: i, Err: err})
-			d.blockAll(err)
-			return d.p, err
-		}
-		d.protect = append(d.protect, c)
+	if err := d.compile(); err != nil {
+		err = fmt.Errorf("plan deletion: %w", err)
+		d.blockAll(err)
+		return d.p, err
 	}
 	d.read(ctx)
 	if err := d.claims(ctx); err != nil {
 		d.blockAll(err)
 		return d.p, &DeleteError{aggregate{[]error{err}}}
 	}
+	d.spare()
 	d.dependencies()
 	var errs []error
 	for i := range d.p.Entries {
@@ -219,6 +230,18 @@ func (d *deletePlanner) plan(ctx context.Context, s inventory.Set) (*DeletePlan,
 		return d.p, &DeleteError{aggregate{errs}}
 	}
 	return d.p, nil
+}
+
+// compile reads DeleteOptions.Protect.
+func (d *deletePlanner) compile() error {
+	for i, m := range d.o.Protect {
+		c, err := compileMatch(m)
+		if err != nil {
+			return fmt.Errorf("protect: %w", &RuleError{Index: i, Err: err})
+		}
+		d.protect = append(d.protect, c)
+	}
+	return nil
 }
 
 func (d *deletePlanner) blockAll(err error) {

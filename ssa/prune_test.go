@@ -213,7 +213,7 @@ func TestNamespaceInUse(t *testing.T) {
 	g := e.g
 	objects := e.objects("apiVersion: v1\nkind: Namespace\nmetadata: {name: NS-team}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: NS-team}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: b, namespace: NS-team}\n")
 	old := e.apply(objects, ssa.PlanOptions{}).Inventory()
-	uid := e.live(objects[1]).GetUID()
+	uid, other := e.live(objects[1]).GetUID(), e.live(objects[2]).GetUID()
 	r := e.apply(objects[1:], ssa.PlanOptions{})
 	dp, err := e.m.PlanPrune(t.Context(), old, r, ssa.PruneOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -223,6 +223,7 @@ func TestNamespaceInUse(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(dr.Inventory().Len()).To(Equal(1))
 	g.Expect(e.live(objects[1]).GetUID()).To(Equal(uid))
+	g.Expect(e.live(objects[2]).GetUID()).To(Equal(other))
 	e.rec.Reset()
 	dp, err = e.m.PlanPrune(t.Context(), old, kept{inventory.Set{}, true}, ssa.PruneOptions{AllowEmpty: true})
 	g.Expect(err).NotTo(HaveOccurred())

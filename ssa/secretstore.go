@@ -128,6 +128,9 @@ func (s *SecretStore) load(ctx context.Context) (inventory.Set, string, error) {
 	}
 	chunks := make([][]byte, 0, len(h.Chunks))
 	for _, name := range h.Chunks {
+		if !s.own(name) {
+			return inventory.Set{}, version, fmt.Errorf("load inventory: chunk %q is not of this owner: %w", oneLine(name), inventory.ErrCorrupt)
+		}
 		u, err := s.c.Get(ctx, r, s.o.Namespace, name)
 		if isAbsent(err) {
 			return inventory.Set{}, version, fmt.Errorf("load inventory: chunk %s is missing: %w", oneLine(name), inventory.ErrCorrupt)
@@ -193,13 +196,19 @@ func (s *SecretStore) save(ctx context.Context, set inventory.Set, expected stri
 	fail.Point(fpChunkHead)
 	if old != nil {
 		for _, name := range old.Chunks {
-			if !slices.Contains(h.Chunks, name) {
+			if !slices.Contains(h.Chunks, name) && s.own(name) {
 				fail.Point(fpChunkDelete)
 				s.dropChunk(ctx, name, "")
 			}
 		}
 	}
 	return version, nil
+}
+
+// own reports whether a name is that of a chunk of this owner. The head may
+// be where others write: what else it names is neither read nor removed.
+func (s *SecretStore) own(name string) bool {
+	return strings.HasPrefix(name, "inventory-"+s.o.UID+"-") && name != s.headName()
 }
 
 // writeChunk creates a chunk. One of that name that holds other bytes cannot

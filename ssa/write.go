@@ -25,6 +25,9 @@ func (a *applier) patch(ctx context.Context, e *Entry, out *Outcome) {
 	action := ActionConfigured
 	if e.Decision == DecisionCreate {
 		action = ActionCreated
+		if done := a.present(ctx, e, out); done {
+			return
+		}
 	}
 	if e.x.takeover != nil {
 		if err := a.takeOver(ctx, e); err != nil {
@@ -39,6 +42,26 @@ func (a *applier) patch(ctx context.Context, e *Entry, out *Outcome) {
 		return
 	}
 	a.applied(e, out, l, action)
+}
+
+// present looks once more for an object that is created only where there is
+// none: somebody may have made it since the plan.
+func (a *applier) present(ctx context.Context, e *Entry, out *Outcome) bool {
+	if !a.p.o.IfNotPresent.Matches(e.x.desired) {
+		return false
+	}
+	a.pl.count.get.Add(1)
+	u, err := a.m.c.Get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+	l, err := liveOrNil(u, err)
+	switch {
+	case err != nil:
+		a.fail(e, out, err)
+		return true
+	case l == nil:
+		return false
+	}
+	out.Action, out.Why, out.exists, out.UID, out.ResourceVersion = ActionSkipped, WhyPresent, true, l.uid(), l.resourceVersion()
+	return true
 }
 
 // send is the apply itself.
