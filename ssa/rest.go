@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,6 +127,17 @@ func pathOf(r Resource, namespace, name string) string {
 	return p
 }
 
+// checkPath refuses what would be another path: a server or a proxy on the way
+// to it may resolve dots.
+func checkPath(segments ...string) error {
+	for _, s := range segments {
+		if s == "." || s == ".." || strings.ContainsAny(s, "/%") {
+			return fmt.Errorf("%w: %q is not a name in a path", ErrInvalidObject, oneLine(s))
+		}
+	}
+	return nil
+}
+
 func (c *restCluster) url(p string, q url.Values) string {
 	u := *c.base
 	u.RawPath = ""
@@ -142,6 +154,9 @@ func (c *restCluster) url(p string, q url.Values) string {
 
 // Get implements [Cluster].
 func (c *restCluster) Get(ctx context.Context, r Resource, namespace, name string) (*unstructured.Unstructured, error) {
+	if err := checkPath(namespace, name); err != nil {
+		return nil, err
+	}
 	body, err := c.do(ctx, request{verb: "get", method: http.MethodGet, path: pathOf(r, namespace, name), resource: r, namespace: namespace})
 	if err != nil {
 		return nil, err
@@ -168,6 +183,9 @@ func (c *restCluster) decode(body []byte, r Resource) (*unstructured.Unstructure
 
 // Send implements [Cluster].
 func (c *restCluster) Send(ctx context.Context, w Write) (*unstructured.Unstructured, error) {
+	if err := checkPath(w.Namespace, w.Name); err != nil {
+		return nil, err
+	}
 	req := request{verb: string(w.Verb), resource: w.Resource, namespace: w.Namespace, dryRun: w.DryRun, mutating: !w.DryRun, drain: w.Drain, query: url.Values{}}
 	req.path = pathOf(w.Resource, w.Namespace, w.Name)
 	if w.DryRun {
@@ -287,6 +305,9 @@ func withKind(m map[string]any, r Resource) *unstructured.Unstructured {
 
 // pages reads a list page by page and calls item for each item's text.
 func (c *restCluster) pages(ctx context.Context, r Resource, o ListOptions, item func(string) error) error {
+	if err := checkPath(o.Namespace); err != nil {
+		return err
+	}
 	size := o.PageSize
 	if size <= 0 {
 		size = defaultPage

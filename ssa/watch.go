@@ -24,6 +24,9 @@ import (
 // Watch implements [Cluster]. The server ends a watch after some minutes;
 // callers resume it from the last resourceVersion.
 func (c *restCluster) Watch(ctx context.Context, r Resource, o ListOptions) (watch.Interface, error) {
+	if err := checkPath(o.Namespace); err != nil {
+		return nil, err
+	}
 	q := url.Values{"watch": {"true"}, "allowWatchBookmarks": {"true"}}
 	for k, v := range map[string]string{"labelSelector": o.LabelSelector, "fieldSelector": o.FieldSelector, "resourceVersion": o.ResourceVersion} {
 		if v != "" {

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	tempPattern  = ".blob-*.tmp"
+	tempPrefix   = ".blob-"
+	tempPattern  = tempPrefix + "*.tmp"
 	defaultCache = 2 << 30
 )
 
@@ -63,7 +64,7 @@ func newCache(dir string, limit int64) (*cache, error) {
 		id, err := digest.Parse(algorithm + ":" + sum)
 		info, ierr := e.Info()
 		if err != nil || ierr != nil || !info.Mode().IsRegular() {
-			if strings.HasSuffix(e.Name(), ".tmp") {
+			if strings.HasPrefix(e.Name(), tempPrefix) && strings.HasSuffix(e.Name(), ".tmp") {
 				_ = os.Remove(filepath.Join(dir, e.Name()))
 			}
 			continue

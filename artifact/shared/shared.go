@@ -74,6 +74,12 @@ type Driver struct {
 
 	mu      sync.Mutex
 	indexes map[string]read
+
+	// sweep keeps a blob from being deleted between the question whether it is
+	// there and the entry that names it.
+	sweep sync.RWMutex
+	named map[string]int // blobs that are being named
+	since map[string]struct{}
 }
 
 // read is an index as it was read.
@@ -110,7 +116,7 @@ func New(b Blobs, o Options) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shared storage: %w", err)
 	}
-	return &Driver{b: b, o: o, c: c, indexes: map[string]read{}}, nil
+	return &Driver{b: b, o: o, c: c, indexes: map[string]read{}, named: map[string]int{}}, nil
 }
 
 // index returns the document of an object; without fresh at most Fresh old.
@@ -195,7 +201,8 @@ func (d *Driver) Put(ctx context.Context, key artifact.Key, r io.Reader) (artifa
 		return artifact.Stat{}, err
 	}
 	defer s.discard()
-	has, err := d.b.Has(ctx, s.digest)
+	has, err := d.name(ctx, s.digest)
+	defer d.unname(s.digest)
 	if err == nil && !has {
 		err = d.b.Push(ctx, s.digest, s.size, s.file)
 	}
@@ -211,6 +218,42 @@ func (d *Driver) Put(ctx context.Context, key artifact.Key, r io.Reader) (artifa
 	}
 	s.keep()
 	return e.stat(key), nil
+}
+
+// name keeps a blob from Sweep, and reports whether it is there.
+func (d *Driver) name(ctx context.Context, sum string) (bool, error) {
+	d.sweep.RLock()
+	defer d.sweep.RUnlock()
+	d.mu.Lock()
+	d.named[sum]++
+	if d.since != nil {
+		d.since[sum] = struct{}{}
+	}
+	d.mu.Unlock()
+	return d.b.Has(ctx, sum)
+}
+
+func (d *Driver) unname(sum string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.named[sum]--; d.named[sum] == 0 {
+		delete(d.named, sum)
+	}
+}
+
+// discard deletes a blob unless it is being named, or was since Sweep began.
+func (d *Driver) discard(ctx context.Context, sum string) (gone bool, err error) {
+	d.sweep.Lock()
+	defer d.sweep.Unlock()
+	d.mu.Lock()
+	_, since := d.since[sum]
+	named := since || d.named[sum] > 0
+	d.mu.Unlock()
+	if named {
+		return false, nil
+	}
+	err = d.b.Delete(ctx, sum)
+	return err == nil, err
 }
 
 // Get implements [artifact.Driver] through the local cache.
@@ -337,6 +380,18 @@ func (d *Driver) Sweep(ctx context.Context) error {
 	if d.o.ReadOnly {
 		return nil
 	}
+	d.mu.Lock()
+	if d.since != nil {
+		d.mu.Unlock()
+		return nil // another one is at work
+	}
+	d.since = map[string]struct{}{}
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.since = nil
+		d.mu.Unlock()
+	}()
 	names, err := d.b.ListIndex(ctx)
 	if err != nil {
 		return err
@@ -359,10 +414,16 @@ func (d *Driver) Sweep(ctx context.Context) error {
 	}
 	var errs []error
 	for name, digests := range due {
-		for _, sum := range digests {
-			if !used[sum] {
-				errs = append(errs, d.b.Delete(ctx, sum))
+		digests = slices.DeleteFunc(digests, func(sum string) bool {
+			if used[sum] {
+				return false // the entry that names it will say so when it goes
 			}
+			gone, err := d.discard(ctx, sum)
+			errs = append(errs, err)
+			return !gone // stays noted, for the next time
+		})
+		if len(digests) == 0 {
+			continue
 		}
 		errs = append(errs, d.change(ctx, name, func(doc *document) error {
 			doc.Garbage = slices.DeleteFunc(doc.Garbage, func(g garbage) bool { return slices.Contains(digests, g.Digest) })
