@@ -18,7 +18,8 @@ import (
 	"github.com/gitops-kit/sdk/artifact/shared"
 )
 
-// late calls then once, after an index was read, and fails to delete once.
+// late calls then once, after an index was read, and deletes nothing while it
+// has a reason to fail.
 type late struct {
 	*memory
 	then func()
@@ -26,9 +27,8 @@ type late struct {
 }
 
 func (l *late) Delete(ctx context.Context, digest string) error {
-	if err := l.fail; err != nil {
-		l.fail = nil
-		return err
+	if l.fail != nil {
+		return l.fail
 	}
 	return l.memory.Delete(ctx, digest)
 }
@@ -73,6 +73,7 @@ func TestSweepWhileABlobIsNamed(t *testing.T) {
 	err = d.Sweep(t.Context())
 	g.Expect(errors.Is(err, io.ErrClosedPipe)).To(BeTrue(), "%v", err)
 	g.Expect(m.Has(t.Context(), st.Digest)).To(BeTrue())
+	m.fail = nil
 	g.Expect(d.Sweep(t.Context())).To(Succeed())
 	g.Expect(m.Has(t.Context(), st.Digest)).To(BeFalse())
 }
