@@ -5,7 +5,10 @@ package git_test
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 	"path/filepath"
+	"sync"
 	"strings"
 	"testing"
 
@@ -98,6 +101,50 @@ func TestRoundTrips(t *testing.T) {
 		g.Expect(l.Head).To(Equal("refs/heads/main"))
 	})).To(Equal(1), "remembered by host")
 	g.Expect(o.Conns.Close()).To(Succeed())
+}
+
+// GIT-16, GIT-20: a listing that brings nothing new is one POST on the connection
+// of the one before, credentials included, without a 401, an Expect, or a body
+// that is compressed for nothing.
+func TestNoOpRequests(t *testing.T) {
+	for _, o := range []gitserver.Options{{}, {TLS: true}, {TLS: true, HTTP2: true}} {
+		g := NewWithT(t)
+		o.Auth.Users = map[string]string{"ann": "pw"}
+		e := start(t, o)
+		repo := e.srv.Repo("app")
+		repo.Commit("main", gitserver.Files{"a": "b"}, gitserver.CommitOptions{})
+		var mu sync.Mutex
+		var seen []string
+		peers := map[string]bool{}
+		repo.Configure(func(ro *gitserver.RepoOptions) {
+			ro.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				_, password, _ := r.BasicAuth()
+				seen = append(seen, fmt.Sprint(r.Method, r.Header.Get("Expect"), r.Header.Get("Content-Encoding"), r.TransferEncoding, r.ContentLength > 0, password))
+				peers[r.RemoteAddr] = true
+				return false
+			}
+		})
+		co := e.options(t, false)
+		co.Credentials = git.Static(git.Credential{Username: "ann", Password: git.NewSecret("pw")})
+		c := client(t, repo.URL(), co)
+		r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		for range 10 {
+			again, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{Known: r.Revision})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(again.Unchanged).To(BeTrue())
+		}
+		mu.Lock()
+		g.Expect(seen).To(HaveLen(12))
+		g.Expect(seen[0]).To(HavePrefix("GET"))
+		for _, s := range seen[1:] {
+			g.Expect(s).To(Equal("POST[] truepw"))
+		}
+		g.Expect(peers).To(HaveLen(1), "one connection")
+		mu.Unlock()
+	}
 }
 
 // N19, GIT-12

@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -34,7 +36,7 @@ const listings = 20
 // to a directory the work is repeated for five seconds and the profile left there.
 func runChild(what, remote, dir, known string) error {
 	variant, job, _ := strings.Cut(what, ":")
-	run := map[string]func(context.Context, string, string, string, string) error{"ours": ours, "peer": theirs, "git": program, "git2go": libgit2}[variant]
+	run := map[string]func(context.Context, string, string, string, string) error{"ours": ours, "peer": theirs, "git": program, "git2go": libgit2, "floor": floor}[variant]
 	if run == nil {
 		return fmt.Errorf("no such variant %q", variant)
 	}
@@ -219,6 +221,44 @@ func theirs(ctx context.Context, job, remote, dir, known string) error {
 		return err
 	}
 	return clone(dir, "", true)
+}
+
+// floor is the least that listing costs: the request of version 2 that asks for
+// one branch, sent on one connection, the answer unread but for its end. There
+// is no greeting, and nothing is parsed.
+func floor(ctx context.Context, _, remote, _, known string) error {
+	var body string
+	for _, line := range []string{"command=ls-refs\n", "agent=floor\n", "object-format=sha1\n", "", "peel\n", "symrefs\n", "ref-prefix refs/heads/main\n"} {
+		if line == "" {
+			body += "0001"
+			continue
+		}
+		body += fmt.Sprintf("%04x%s", len(line)+4, line)
+	}
+	body += "0000"
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for range listings {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, remote+"/git-upload-pack", strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
+		req.Header.Set("Git-Protocol", "version=2")
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		if _, id, _ := strings.Cut(known, ":"); !strings.Contains(string(text), id+" refs/heads/main") {
+			return fmt.Errorf("status %s", resp.Status)
+		}
+	}
+	return nil
 }
 
 func commitIsKnown(c *peer.Commit, last string) bool {
