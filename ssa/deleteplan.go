@@ -34,7 +34,7 @@ const (
 	WhySameObject Why = "SameObject" // it is also in the set under another group
 	WhyProtected  Why = "Protected"  // never deleted
 	WhyMoved      Why = "Moved"      // another set has claimed it
-	WhyInUse      Why = "InUse"      // it holds objects of the set
+	WhyInUse      Why = "InUse"      // it holds objects of the set, or others that stay
 	WhyUnparsed   Why = "Unparsed"   // the inventory entry is not an id
 	WhyNotListed  Why = "NotListed"  // the set does not have it any more
 )

@@ -43,7 +43,15 @@ func (l *limiter) raise(ceiling int) {
 }
 
 // acquire waits for a slot.
-func (l *limiter) acquire(ctx context.Context) error {
+func (l *limiter) acquire(ctx context.Context) (err error) {
+	called := false
+	defer func() {
+		if called && err != nil { // the turn was for somebody who is here
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.wake()
+		}
+	}()
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -63,10 +71,12 @@ func (l *limiter) acquire(ctx context.Context) error {
 			continue
 		}
 		turn := make(chan struct{})
+		called = false
 		l.waiting = append(l.waiting, turn)
 		l.mu.Unlock()
 		select {
 		case <-turn:
+			called = true
 		case <-ctx.Done():
 			l.leave(turn)
 			return ctx.Err()
