@@ -18,7 +18,9 @@
 //
 // [ErrUnavailable] says that there is nothing to run; an [*UnavailableError]
 // says why and which command helps. Start and Private turn it into a skip,
-// under CI=true or GITOPS_KIT_NO_SKIP=1 into a failure.
+// under CI=true or GITOPS_KIT_NO_SKIP=1 into a failure. A program that ends
+// before it is ready is a [*StartError] with what it said, and [ErrNotReady] or
+// [ErrDiskFull] where it was that; its files are gone then.
 //
 // # Limits
 //

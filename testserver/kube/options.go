@@ -139,9 +139,6 @@ func (o Options) args(dataDir string, port int) []string {
 	if gates := o.Flags.gates(); gates != "" {
 		args = append(args, "--feature-gates="+gates)
 	}
-	// The API server looks for an address to announce along the routes of the
-	// machine, and does not start if it has none. Nobody asks for this one.
-	args = append(args, "--apiserver-flag=--advertise-address=127.0.0.1")
 	for _, f := range o.Flags.APIServer {
 		args = append(args, "--apiserver-flag="+f)
 	}

@@ -29,8 +29,9 @@ const (
 const (
 	// stopWait bounds an orderly end of the process.
 	stopWait = 30 * time.Second
-	// commandWait bounds a command to the process.
-	commandWait = 90 * time.Second
+	// commandWait bounds a command to the process: a little more than the
+	// process takes for it at most.
+	commandWait = 200 * time.Second
 	// groupWait bounds the wait for killed children to be gone.
 	groupWait = 2 * time.Second
 	// stderrTail is how much of the process's error output is kept.
@@ -45,7 +46,8 @@ type process struct {
 	server     string
 	kubeconfig string
 	done       chan struct{}
-	err        error // valid when done is closed
+	err        error  // valid when done is closed
+	failed     string // why it ended by itself; likewise
 
 	mu      sync.Mutex // one command at a time
 	answers chan string
@@ -91,7 +93,7 @@ func startProcess(ctx context.Context, binary string, args []string, env map[str
 		p.parseReady(line)
 		return p, nil
 	case <-p.done:
-		return nil, fmt.Errorf("control plane ended before it was ready: %w\n%s", p.err, p.stderr.String())
+		return nil, startError(p.failed, p.stderr.String(), p.err)
 	case <-ctx.Done():
 		p.stop()
 		return nil, fmt.Errorf("wait for control plane: %w", ctx.Err())
@@ -105,6 +107,8 @@ func (p *process) read(out io.Reader, ready chan<- string) {
 		switch word, _, _ := strings.Cut(line, " "); word {
 		case "READY":
 			ready <- line
+		case failedWord:
+			p.failed = line
 		case "OK", "ERR":
 			select {
 			case p.answers <- line:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +28,9 @@ import (
 )
 
 const (
-	// readyLimit bounds the start of a component.
-	readyLimit = 60 * time.Second
+	// readyLimit bounds a start if nothing else is said: much more than it
+	// takes, as the machine may have much else to do.
+	readyLimit = 180 * time.Second
 	pollEvery  = 50 * time.Millisecond
 	// restartsHere is how many API servers run in this process one after the
 	// other: each keeps tens of megabytes, so later ones run in a child.
@@ -42,7 +44,7 @@ type cluster struct {
 	server string // URL
 	port   *port
 	client kubernetes.Interface
-	failed chan error
+	failed *failure
 
 	mu        sync.Mutex
 	parts     map[string]*part
@@ -50,7 +52,7 @@ type cluster struct {
 }
 
 func newCluster(o Options, d *dir) *cluster {
-	return &cluster{o: o, d: d, failed: make(chan error, 8), parts: map[string]*part{}}
+	return &cluster{o: o, d: d, failed: newFailure(), parts: map[string]*part{}}
 }
 
 // run starts everything, calls ready, serves commands until ctx ends or a
@@ -65,8 +67,8 @@ func (c *cluster) run(ctx context.Context, commands <-chan command, ready func()
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-c.failed:
-			return err
+		case <-c.failed.done:
+			return c.failed.err
 		case cmd := <-commands:
 			cmd.answer(c.execute(ctx, cmd.words))
 		}
@@ -76,6 +78,8 @@ func (c *cluster) run(ctx context.Context, commands <-chan command, ready func()
 func (c *cluster) full() bool { return c.o.Components == ComponentsAll }
 
 func (c *cluster) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.o.ReadyTimeout)
+	defer cancel()
 	p, err := reserve(ctx, c.o.Listen, c.o.Port)
 	if err != nil {
 		return err
@@ -222,19 +226,19 @@ current-context: gitops-kit
 	return fmt.Appendf(nil, format, c.server, data[0], client, data[1], data[2]), nil
 }
 
-// startPart starts a component and reports its early end to c.failed.
+// startPart starts a component. Its early end is in c.failed.
 func (c *cluster) startPart(s spec, listener *net.TCPListener, ready func()) error {
 	var p *part
 	if c.o.Split || s.Name == nameAPIServer && c.apiStarts > restartsHere {
 		var err error
 		if p, err = startChild(s, listener, ready); err != nil {
-			return fmt.Errorf("start %s: %w", s.Name, err)
+			return &partError{Name: s.Name, Err: err}
 		}
 		if listener != nil {
 			_ = listener.Close() // the child has its own descriptor
 		}
 	} else {
-		p = startHere(s, listener, ready)
+		p = startHere(s, listener, ready, c.failed.set)
 	}
 	c.mu.Lock()
 	c.parts[s.Name] = p
@@ -242,7 +246,7 @@ func (c *cluster) startPart(s spec, listener *net.TCPListener, ready func()) err
 	go func() {
 		<-p.done
 		if p.err != nil {
-			c.failed <- p.err
+			c.failed.set(p.err)
 		}
 	}()
 	return nil
@@ -254,18 +258,25 @@ func (c *cluster) startAndWait(ctx context.Context, s spec) error {
 	if err := c.startPart(s, nil, func() { once.Do(func() { close(ready) }) }); err != nil {
 		return err
 	}
-	timer := time.NewTimer(readyLimit)
-	defer timer.Stop()
 	select {
 	case <-ready:
 		return nil
-	case err := <-c.failed:
-		return err
+	case <-c.failed.done:
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return fmt.Errorf("%s is not ready after %s", s.Name, readyLimit)
 	}
+	return c.unready(ctx, s.Name, nil)
+}
+
+// unready says why a wait ended: a component failed, it took too long, or it
+// was told to.
+func (c *cluster) unready(ctx context.Context, what string, last error) error {
+	if err := c.failed.get(); err != nil {
+		return err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &notReadyError{What: what, Limit: c.o.ReadyTimeout, Last: last}
+	}
+	return ctx.Err()
 }
 
 // startAPIServer returns when the API server says it is ready.
@@ -289,28 +300,46 @@ func (c *cluster) startAPIServer(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	return c.await(ctx, "API server", func(ctx context.Context) (bool, error) {
-		err := c.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-		return err == nil, nil
+		body, err := c.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		if missing := notOK(body); err != nil && missing != "" {
+			err = errors.New(missing)
+		}
+		return err == nil, err
 	})
 }
 
-// await polls until is says yes, with the last error in the message.
+// notOK picks the checks that fail from an answer of /readyz.
+func notOK(body []byte) string {
+	var missing []string
+	for line := range strings.Lines(string(body)) {
+		if name, ok := strings.CutPrefix(line, "[-]"); ok {
+			missing = append(missing, strings.TrimSpace(name))
+		}
+	}
+	return strings.Join(missing, ", ")
+}
+
+// await polls until is says yes. The failure of a component ends the wait at
+// once, also in the middle of a request, which would wait for a server that
+// does not come.
 func (c *cluster) await(ctx context.Context, what string, is func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	bound, cancel := c.failed.bind(ctx)
 	defer cancel()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
+	var last error
 	for {
-		ok, last := is(ctx)
+		ok, err := is(bound)
 		if ok {
 			return nil
 		}
+		if err != nil && bound.Err() == nil {
+			last = err
+		}
 		select {
-		case err := <-c.failed:
-			return err
 		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, errors.Join(ctx.Err(), last))
+		case <-bound.Done():
+			return c.unready(ctx, what, last)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gitops-kit/sdk/testserver/controlplane/internal/component"
 )
@@ -44,7 +45,7 @@ func readCommands(o Options, stop func(error)) <-chan command {
 			answered := make(chan struct{})
 			commands <- command{words: strings.Fields(line), answer: func(err error) {
 				if err != nil {
-					_, _ = fmt.Fprintf(os.Stdout, "ERR %s: %s\n", line, strings.ReplaceAll(err.Error(), "\n", "; "))
+					_, _ = fmt.Fprintf(os.Stdout, "ERR %s: %s\n", line, oneLine(err.Error()))
 				} else {
 					_, _ = fmt.Fprintf(os.Stdout, "OK %s\n", line)
 				}
@@ -66,6 +67,8 @@ func (c *cluster) execute(ctx context.Context, words []string) error {
 		if c.part(nameAPIServer) != nil {
 			return errors.New("it is running")
 		}
+		ctx, cancel := context.WithTimeout(ctx, c.o.ReadyTimeout)
+		defer cancel()
 		return c.startAPIServer(ctx)
 	case len(words) == 1 && words[0] == "compact":
 		return component.Compact(ctx, c.d.socket())
@@ -84,12 +87,15 @@ func (c *cluster) part(name string) *part {
 	return c.parts[name]
 }
 
+// endLimit bounds the end of an API server that is to be started again.
+const endLimit = 60 * time.Second
+
 func (c *cluster) stopAPIServer() error {
 	p := c.part(nameAPIServer)
 	if p == nil {
 		return errors.New("it is not running")
 	}
-	if !p.stop(readyLimit) {
+	if !p.stop(endLimit) {
 		return errors.New("it does not end")
 	}
 	c.mu.Lock()

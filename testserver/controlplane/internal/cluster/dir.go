@@ -21,6 +21,8 @@ type dir struct {
 	kubeconfig string
 	keep       bool
 	made       bool // the directory itself is ours
+	outside    bool // socketDir is not in it
+	run        *os.File
 	lock       *os.File
 	once       sync.Once
 }
@@ -95,11 +97,22 @@ func (d *dir) acquire() error {
 }
 
 // makeSocketDir makes a private directory whose path is short, because socket
-// addresses are: in the data directory if that will do.
+// addresses are. It is in the data directory, so that whoever removes that one
+// for a program that died leaves nothing; a long path is made short by a name
+// that the system has for an open directory. Only where there is no such name
+// it is another directory.
 func (d *dir) makeSocketDir() error {
-	if inside := d.file(runDir); len(filepath.Join(inside, "etcd")) <= maxSocketPath {
-		d.socketDir = inside
-		return os.MkdirAll(inside, 0o700)
+	inside := d.file(runDir)
+	if err := os.MkdirAll(inside, 0o700); err != nil {
+		return err
+	}
+	d.socketDir = inside
+	if shortEnough(inside) {
+		return nil
+	}
+	if short, err := d.shortName(inside); err == nil && shortEnough(short) {
+		d.socketDir = short
+		return nil
 	}
 	bases := []string{os.TempDir(), "/tmp", "/var/tmp"}
 	var errs []error
@@ -109,13 +122,39 @@ func (d *dir) makeSocketDir() error {
 			errs = append(errs, err)
 			continue
 		}
-		if len(filepath.Join(path, "etcd")) <= maxSocketPath {
-			d.socketDir = path
+		if shortEnough(path) {
+			d.socketDir, d.outside = path, true
 			return nil
 		}
 		errs = append(errs, os.Remove(path))
 	}
 	return fmt.Errorf("no directory with a path short enough for a socket: %w", errors.Join(errs...))
+}
+
+func shortEnough(dir string) bool { return len(filepath.Join(dir, "etcd")) <= maxSocketPath }
+
+// shortName opens a directory and returns the name that the system has for it
+// while it is open, if there is one that leads there.
+func (d *dir) shortName(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	// The process by its number, not as "self": other components may be
+	// processes of their own.
+	short := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	here, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Stat(short); err == nil && !os.SameFile(here, there) {
+			err = os.ErrNotExist
+		}
+	}
+	if err != nil {
+		return "", errors.Join(err, f.Close())
+	}
+	d.run = f
+	return short, nil
 }
 
 func (d *dir) file(name string) string { return filepath.Join(d.path, name) }
@@ -125,8 +164,11 @@ func (d *dir) socket() string { return filepath.Join(d.socketDir, "etcd") }
 // remove deletes what this program made. It may be called more than once.
 func (d *dir) remove() {
 	d.once.Do(func() {
-		if d.socketDir != "" {
-			_ = os.RemoveAll(d.socketDir)
+		if d.outside {
+			removeAll(d.socketDir)
+		}
+		if d.run != nil {
+			_ = d.run.Close()
 		}
 		if d.kubeconfig != "" {
 			_ = os.Remove(d.kubeconfig)
@@ -135,16 +177,27 @@ func (d *dir) remove() {
 			return
 		}
 		if !d.keep {
-			for _, name := range []string{etcdDir, pkiDir, runDir, logFile, auditPolicy} {
-				_ = os.RemoveAll(d.file(name))
+			for _, name := range []string{etcdDir, pkiDir, logFile, auditPolicy} {
+				removeAll(d.file(name))
 			}
 		}
+		removeAll(d.file(runDir))
 		_ = os.Remove(d.file(lockFile))
 		if d.lock != nil {
 			_ = d.lock.Close()
 		}
 		if d.made && !d.keep {
-			_ = os.RemoveAll(d.path)
+			removeAll(d.path)
 		}
 	})
+}
+
+// removeAll removes a directory into which a component that did not end in time
+// may still be writing.
+func removeAll(path string) {
+	for range 10 {
+		if os.RemoveAll(path) == nil {
+			return
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"github.com/gitops-kit/sdk/testserver/controlplane/internal/component"
 )
 
 // stopLimit bounds an orderly stop; after it the files are removed and the
@@ -29,11 +31,10 @@ func Main(args []string) int {
 		return 0
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
-		return 1
+		return fail(o, os.Stderr, "", err)
 	}
 	// Signals are caught before the parent's death can send one.
-	signal.Ignore(syscall.SIGPIPE) // whoever read the output may be gone
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) // whoever read the output may be gone; EFBIG says the same
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, stop := context.WithCancelCause(context.Background())
@@ -41,14 +42,12 @@ func Main(args []string) int {
 	watchParent(func() { stop(errParent) })
 	d, err := newDir(o)
 	if err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
-		return 1
+		return fail(o, os.Stderr, "", err)
 	}
 	defer d.remove()
 	real, err := redirectStderr(d.log)
 	if err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
-		return 1
+		return fail(o, os.Stderr, "", err)
 	}
 	// A panic is seen where errors are, too.
 	_ = debug.SetCrashOutput(real, debug.CrashOptions{})
@@ -61,6 +60,7 @@ func Main(args []string) int {
 	}()
 
 	c := newCluster(o, d)
+	component.CatchExits(c.failed.set)
 	commands := readCommands(o, stop)
 	err = c.run(ctx, commands, func() {
 		_, _ = fmt.Fprintf(os.Stdout, "READY server=%s kubeconfig=%s pid=%d after=%.2f\n",
@@ -69,7 +69,20 @@ func Main(args []string) int {
 	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return 0
 	}
-	_, _ = fmt.Fprintf(real, "%s\ncontrolplane: %v\n", tail(d.log), err)
+	return fail(o, real, tail(d.log), err)
+}
+
+// fail says why this program ends, on standard error for people and on standard
+// output for a program that controls this one.
+func fail(o Options, stderr io.Writer, log string, err error) int {
+	err = explain(err, log)
+	if log != "" {
+		log += "\n"
+	}
+	_, _ = fmt.Fprintf(stderr, "%scontrolplane: %v\n", log, err)
+	if o.Control {
+		newReport(err).write(os.Stdout)
+	}
 	return 1
 }
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -42,6 +43,7 @@ type Options struct {
 	RealDelays             bool
 	Split                  bool
 	Verbosity              int
+	ReadyTimeout           time.Duration
 }
 
 // maxNodes keeps one fake node's pod range within 10.88.0.0/16.
@@ -68,6 +70,7 @@ func (o *Options) flags() *pflag.FlagSet {
 	f.StringVar(&o.FeatureGates, "feature-gates", "", "Kubernetes feature `gates` of all components, such as A=true,B=false")
 	f.BoolVar(&o.RealDelays, "real-delays", false, "delete namespaces and collect garbage with the delays of a production cluster")
 	f.BoolVar(&o.Split, "split", false, "run every component in a process of its own")
+	f.DurationVar(&o.ReadyTimeout, "ready-timeout", readyLimit, "give up a start that takes longer than this `duration`")
 	f.IntVarP(&o.Verbosity, "v", "v", 0, "log verbosity of the Kubernetes components")
 	return f
 }
@@ -76,7 +79,8 @@ func (o *Options) flags() *pflag.FlagSet {
 func Usage() string {
 	var o Options
 	return "Usage: controlplane [flags]\n\nRuns etcd, kube-apiserver, kube-controller-manager, kube-scheduler and a fake kubelet.\n" +
-		"Prints one line when ready: READY server=URL kubeconfig=FILE pid=N after=SECONDS\n\n" +
+		"Prints one line when ready: READY server=URL kubeconfig=FILE pid=N after=SECONDS\n" +
+		"or, with --control, when it fails: FAILED {\"reason\":…,\"component\":…,\"message\":…}\n\n" +
 		"Also: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl [flags of that program]\n" +
 		"      controlplane assets DIR   link DIR/etcd, DIR/kube-apiserver, … to this program\n" +
 		"      controlplane version\n\nFlags:\n" + o.flags().FlagUsages() + `
@@ -112,6 +116,9 @@ func (o *Options) complete() error {
 	}
 	if o.Port < 0 || o.Port > 65535 {
 		return fmt.Errorf("--port %d is no port", o.Port)
+	}
+	if o.ReadyTimeout <= 0 {
+		return fmt.Errorf("--ready-timeout %s is not positive", o.ReadyTimeout)
 	}
 	if o.Nodes < 0 || o.Nodes > maxNodes {
 		return fmt.Errorf("--nodes %d is not between 0 and %d", o.Nodes, maxNodes)

@@ -4,14 +4,18 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -46,11 +50,12 @@ type spec struct {
 }
 
 // run runs a component until ctx ends; ready, where there is one to say it,
-// is called once.
-func (s spec) run(ctx context.Context, listener net.Listener, ready func()) error {
+// is called once. What a component cannot go on with may be given to fail
+// instead of being returned.
+func (s spec) run(ctx context.Context, listener net.Listener, ready func(), fail func(error)) error {
 	switch s.Name {
 	case nameEtcd:
-		return s.runEtcd(ctx, ready)
+		return s.runEtcd(ctx, ready, fail)
 	case nameAPIServer:
 		return component.RunAPIServer(ctx, listener, s.Args)
 	case nameControllerManager:
@@ -64,8 +69,8 @@ func (s spec) run(ctx context.Context, listener net.Listener, ready func()) erro
 	}
 }
 
-func (s spec) runEtcd(ctx context.Context, ready func()) error {
-	etcd, err := component.StartEtcd(ctx, s.Dir, s.Socket)
+func (s spec) runEtcd(ctx context.Context, ready func(), fail func(error)) error {
+	etcd, err := component.StartEtcd(ctx, s.Dir, s.Socket, fail)
 	if err != nil {
 		return err
 	}
@@ -75,7 +80,7 @@ func (s spec) runEtcd(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-etcd.Failed():
-		return fmt.Errorf("etcd: %w", err)
+		return err
 	}
 }
 
@@ -163,26 +168,59 @@ func (p *part) stop(limit time.Duration) bool {
 	}
 }
 
-// startHere runs a component in this process.
-func startHere(s spec, listener net.Listener, ready func()) *part {
+// startHere runs a component in this process. A panic of its main goroutine is
+// an error like others.
+func startHere(s spec, listener net.Listener, ready func(), fail func(error)) *part {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &part{name: s.Name, end: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		err := s.run(ctx, listener, ready)
+		err := s.runSafely(ctx, listener, ready, func(err error) { fail(&partError{Name: s.Name, Err: err}) })
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			err = errors.New("it ended by itself")
+			err = errEnded
 		}
-		p.err = fmt.Errorf("%s: %w", s.Name, err)
+		p.err = &partError{Name: s.Name, Err: err}
 	}()
 	return p
 }
 
-// childReady is what a child writes to its standard output when ready.
-const childReady = "ready\n"
+var errEnded = errors.New("it ended by itself")
+
+func (s spec) runSafely(ctx context.Context, listener net.Listener, ready func(), fail func(error)) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			debug.PrintStack() // into the log
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return s.run(ctx, listener, ready, fail)
+}
+
+// childReady is the line that a child writes to its standard output when ready.
+const childReady = "ready"
+
+// readChild reads a child's standard output to its end, and returns the error
+// that the child reports, if any.
+func readChild(out io.Reader, ready func()) error {
+	var said error
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		if line == childReady {
+			ready()
+		}
+		if text, ok := strings.CutPrefix(line, failedWord+" "); ok {
+			var r report
+			if json.Unmarshal([]byte(text), &r) == nil {
+				said = &childError{report: r}
+			}
+		}
+	}
+	_, _ = io.Copy(io.Discard, out) // what is left after a line that is too long
+	return said
+}
 
 // startChild runs a component in a process of its own. The specification goes
 // to the child by its standard input; an API server inherits its listener.
@@ -225,16 +263,17 @@ func startChild(s spec, listener *net.TCPListener, ready func()) (*part, error) 
 	}
 	go func() {
 		defer close(p.done)
-		line := make([]byte, len(childReady))
-		if n, _ := out.Read(line); string(line[:n]) == childReady {
-			ready()
-		}
-		err := cmd.Wait()
+		said := readChild(out, ready)
+		_ = cmd.Wait()
 		select {
 		case <-ending:
+			return
 		default:
-			p.err = fmt.Errorf("%s ended by itself: %w", s.Name, errors.Join(err, errors.New(cmd.ProcessState.String())))
 		}
+		if said == nil {
+			said = fmt.Errorf("%w: %s", errEnded, cmd.ProcessState)
+		}
+		p.err = &partError{Name: s.Name, Err: said}
 	}()
 	return p, nil
 }
@@ -270,9 +309,26 @@ func Child() int {
 		}
 		listener = l
 	}
-	if err := s.run(ctx, listener, func() { _, _ = os.Stdout.WriteString(childReady) }); err != nil && ctx.Err() == nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
+	failed := newFailure()
+	component.CatchExits(failed.set)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := s.runSafely(ctx, listener, func() { _, _ = os.Stdout.WriteString(childReady + "\n") }, failed.set)
+		if err == nil {
+			err = errEnded
+		}
+		if ctx.Err() == nil {
+			failed.set(err)
+		}
+	}()
+	select {
+	case <-failed.done:
+		_, _ = fmt.Fprintln(os.Stderr, failed.err)
+		newReport(failed.err).write(os.Stdout)
 		return 1
+	case <-ctx.Done():
+		<-ended
+		return 0
 	}
-	return 0
 }

@@ -50,6 +50,9 @@ func APIServerFlags(pkiDir, etcdSocket string, alone bool) []string {
 		"--etcd-servers=" + EtcdURL(etcdSocket),
 		"--etcd-healthcheck-timeout=10s",
 		"--endpoint-reconciler-type=none",
+		// Without it, an address is looked for along the machine's routes, and
+		// there may be none. Nobody reads it: see the reconciler.
+		"--advertise-address=127.0.0.1",
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
 		"--kubelet-preferred-address-types=InternalIP",
@@ -106,11 +109,14 @@ func applyLogging(c *logsapi.LoggingConfiguration, gate featuregate.FeatureGate)
 }
 
 // RunAPIServer serves the Kubernetes API on listener until ctx ends. It may
-// be called again in the same process after it has returned.
+// be called again in the same process after it has returned, which closes
+// listener.
 func RunAPIServer(ctx context.Context, listener net.Listener, args []string) error {
+	// Also when it does not come to serving: clients are refused, not kept waiting.
+	defer func() { _ = listener.Close() }()
 	o := options.NewServerRunOptions()
 	sets := o.Flags()
-	if err := parse("kube-apiserver", sets, args); err != nil {
+	if err := parse(sets, args); err != nil {
 		return err
 	}
 	tracked := &trackedListener{Listener: listener, conns: map[net.Conn]struct{}{}}
@@ -152,13 +158,7 @@ func RunAPIServer(ctx context.Context, listener net.Listener, args []string) err
 	err = app.Run(runCtx, completed)
 	cancel()
 	<-cutDone
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("kube-apiserver ended by itself")
-	}
-	return err
+	return ended(ctx, err)
 }
 
 func addMetrics(gate featuregate.FeatureGate, registry basecompatibility.ComponentGlobalsRegistry) {
@@ -169,18 +169,18 @@ func addMetrics(gate featuregate.FeatureGate, registry basecompatibility.Compone
 }
 
 // parse reads args into the flag sets of one component.
-func parse(component string, sets cliflag.NamedFlagSets, args []string) error {
-	all := pflag.NewFlagSet(component, pflag.ContinueOnError)
+func parse(sets cliflag.NamedFlagSets, args []string) error {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	all.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	all.SetOutput(io.Discard)
 	for _, s := range sets.FlagSets {
 		all.AddFlagSet(s)
 	}
 	if err := all.Parse(args); err != nil {
-		return fmt.Errorf("%s: %w", component, err)
+		return err
 	}
 	if all.NArg() > 0 {
-		return fmt.Errorf("%s: unexpected argument %q", component, all.Arg(0))
+		return fmt.Errorf("unexpected argument %q", all.Arg(0))
 	}
 	return nil
 }
@@ -219,7 +219,6 @@ func (l *trackedListener) add(c net.Conn) bool {
 
 // cut closes all connections and takes no more. The listener itself is closed
 // by the server, which takes an end that it did not ask for as a fault.
-
 func (l *trackedListener) cut() {
 	l.mu.Lock()
 	l.ended = true

@@ -6,7 +6,6 @@ package component
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -79,7 +78,7 @@ func RunControllerManager(ctx context.Context, args []string) error {
 	known, off, aliases := app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()
 	sets := o.Flags(known, off, aliases)
 	o.ParsedFlags = &sets
-	if err := parse("kube-controller-manager", sets, args); err != nil {
+	if err := parse(sets, args); err != nil {
 		return err
 	}
 	if err := o.ComponentGlobalsRegistry.SetFallback(); err != nil {
@@ -94,17 +93,17 @@ func RunControllerManager(ctx context.Context, args []string) error {
 		return err
 	}
 	err = app.Run(ctx, config.Complete())
-	return ended(ctx, "kube-controller-manager", err)
+	return ended(ctx, err)
 }
 
 // ended judges the end of a component by its context: some return an error
 // on a normal end, some nil on an early one.
-func ended(ctx context.Context, component string, err error) error {
+func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	if err == nil {
-		err = errors.New("ended by itself")
+		return errors.New("it ended by itself")
 	}
-	return fmt.Errorf("%s: %w", component, err)
+	return err
 }

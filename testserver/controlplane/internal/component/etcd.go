@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,8 +35,10 @@ type Etcd struct {
 
 // StartEtcd serves the data in dir on the unix socket and returns when it
 // takes requests. It trades durability for speed: nothing is synced to disk.
-// It must be called once in a process, before anything else uses etcd.
-func StartEtcd(ctx context.Context, dir, socket string) (*Etcd, error) {
+// What etcd cannot go on with, such as a full disk, is given to fail instead of
+// ending the process. It must be called once in a process, before anything else
+// uses etcd.
+func StartEtcd(ctx context.Context, dir, socket string, fail func(error)) (*Etcd, error) {
 	wal.SegmentSizeBytes = walSegmentBytes
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -54,17 +55,17 @@ func StartEtcd(ctx context.Context, dir, socket string) (*Etcd, error) {
 	cfg.UnsafeNoFsync = true
 	cfg.QuotaBackendBytes = etcdQuota
 	cfg.MaxRequestBytes = etcdMaxRequest
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdLogger(fail))
 	server, err := embed.StartEtcd(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("start etcd in %q: %w", filepath.Base(dir), err)
+		return nil, fmt.Errorf("start: %w", err)
 	}
 	select {
 	case <-server.Server.ReadyNotify():
 		return &Etcd{server: server, socket: socket}, nil
 	case err := <-server.Err():
 		server.Close()
-		return nil, fmt.Errorf("start etcd: %w", err)
+		return nil, fmt.Errorf("start: %w", err)
 	case <-ctx.Done():
 		server.Close()
 		return nil, ctx.Err()

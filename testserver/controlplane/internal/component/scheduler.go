@@ -31,7 +31,7 @@ func SchedulerFlags(kubeconfig string) []string {
 // process.
 func RunScheduler(ctx context.Context, args []string) error {
 	o := options.NewOptions()
-	if err := parse("kube-scheduler", *o.Flags, args); err != nil {
+	if err := parse(*o.Flags, args); err != nil {
 		return err
 	}
 	if err := o.ComponentGlobalsRegistry.SetFallback(); err != nil {
@@ -52,5 +52,5 @@ func RunScheduler(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return ended(ctx, "kube-scheduler", app.Run(ctx, config, scheduler))
+	return ended(ctx, app.Run(ctx, config, scheduler))
 }
