@@ -30,7 +30,8 @@
 // # Concurrency
 //
 // A reconciler is safe for concurrent use by the workers of one manager. One
-// process writes a storage directory at a time.
+// process writes a storage directory at a time. Replicas that share a registry
+// all serve artifacts; the leader writes them.
 //
 // # Telemetry
 //

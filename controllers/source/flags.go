@@ -14,13 +14,30 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/gitops-kit/sdk/controllers/internal/blobregistry"
 )
+
+const backendOCI = "oci"
 
 // Flags are the source controller's own flags. The zero value is not usable:
 // AddFlags sets the defaults.
 type Flags struct {
-	// StoragePath is the directory artifacts are kept in.
+	// StoragePath is the directory artifacts are kept in; with a registry, that
+	// of the local cache.
 	StoragePath string
+	// StorageBackend is dir or oci.
+	StorageBackend string
+	// StorageOCIURL is the repository for artifacts, "oci://host[:port]/path".
+	StorageOCIURL string
+	// StorageOCISecret is a Docker configuration file with the credentials of
+	// the registry, such as a mounted Secret. Empty: anonymous.
+	StorageOCISecret string
+	// StorageOCICA is a PEM file of certificate authorities for the registry.
+	// Empty: those of the system.
+	StorageOCICA string
+	// StorageOCIInsecure speaks plain HTTP with the registry.
+	StorageOCIInsecure bool
 	// StorageAddr is the listen address of the artifact server.
 	StorageAddr string
 	// StorageAdvAddr is the host, or URL prefix, written into artifact URLs.
@@ -55,6 +72,11 @@ var limitNames = []string{ //nolint:gochecknoglobals // constant
 // AddFlags registers the flags and sets their defaults.
 func (f *Flags) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.StoragePath, "storage-path", "/data", "directory in which artifacts are stored")
+	fs.StringVar(&f.StorageBackend, "storage-backend", "dir", "where artifacts are kept: dir, or oci for a registry that replicas share")
+	fs.StringVar(&f.StorageOCIURL, "storage-oci-url", "", "repository for artifacts, oci://host[:port]/path")
+	fs.StringVar(&f.StorageOCISecret, "storage-oci-secret", "", "docker config file with the credentials of the registry, such as a mounted secret")
+	fs.StringVar(&f.StorageOCICA, "storage-oci-ca", "", "PEM file of certificate authorities for the registry, empty for the system's")
+	fs.BoolVar(&f.StorageOCIInsecure, "storage-oci-insecure", false, "speak plain HTTP with the registry")
 	fs.StringVar(&f.StorageAddr, "storage-addr", ":9090", "listen address of the artifact server")
 	fs.StringVar(&f.StorageAdvAddr, "storage-adv-addr", "", "advertised host or URL prefix of the artifact server")
 	fs.IntVar(&f.StorageVerifyEvery, "storage-verify-every", 10, "hash the stored artifact in every n-th run")
@@ -74,6 +96,7 @@ func (f *Flags) Validate() error {
 	if f.StoragePath == "" {
 		errs = append(errs, errors.New("--storage-path is empty"))
 	}
+	errs = append(errs, f.validateBackend()...)
 	if _, _, err := net.SplitHostPort(f.StorageAddr); err != nil {
 		errs = append(errs, fmt.Errorf("--storage-addr %q: %w", f.StorageAddr, err))
 	}
@@ -103,6 +126,23 @@ func (f *Flags) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (f *Flags) validateBackend() []error {
+	var errs []error
+	switch f.StorageBackend {
+	case "dir":
+		if f.StorageOCIURL != "" || f.StorageOCISecret != "" || f.StorageOCICA != "" || f.StorageOCIInsecure {
+			errs = append(errs, errors.New("--storage-oci-* needs --storage-backend=oci"))
+		}
+	case backendOCI:
+		if _, _, err := blobregistry.ParseURL(f.StorageOCIURL); err != nil {
+			errs = append(errs, fmt.Errorf("--storage-oci-url: %w", err))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("--storage-backend %q is neither dir nor oci", f.StorageBackend))
+	}
+	return errs
 }
 
 // BaseURL returns the prefix of artifact URLs: StorageAdvAddr, or what

@@ -132,7 +132,7 @@ func TestInputsDecideAboutRebuilding(t *testing.T) { // SRC-11, SRC-29
 	}
 }
 
-func TestFlags(t *testing.T) { // SRC-70, WIRE-11, WIRE-15
+func TestFlags(t *testing.T) { // SRC-70, SRC-76, WIRE-11, WIRE-15
 	parse := func(g *WithT, args ...string) (source.Flags, error) {
 		var f source.Flags
 		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -143,6 +143,7 @@ func TestFlags(t *testing.T) { // SRC-70, WIRE-11, WIRE-15
 	for _, bad := range []string{
 		"--storage-path=", "--storage-addr=nothing", "--artifact-digest-algo=md5", "--ignore-semantics=odd",
 		"--artifact-retention-records=0", "--storage-verify-every=0", "--limit=git-pack", "--limit=unknown=1",
+		"--storage-backend=odd", "--storage-backend=oci", "--storage-oci-insecure", "--storage-oci-url=oci://h/x",
 	} {
 		g := NewWithT(t)
 		_, err := parse(g, bad)
@@ -161,6 +162,13 @@ func TestFlags(t *testing.T) { // SRC-70, WIRE-11, WIRE-15
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(f.BaseURL()).To(Equal(want), args)
 		g.Expect(f.StoragePath).To(Equal("/data"))
+	}
+	for address, ok := range map[string]bool{
+		"oci://registry.example:5000/team/artifacts": true, "https://h/x": false, "oci://h": false, "oci://u:p@h/x": false,
+		"oci://h/x:tag": false, "oci://h/../x": false, "oci://h/x?a=b": false, "oci://h/UPPER": false,
+	} {
+		_, err := parse(g, "--storage-backend=oci", "--storage-oci-url="+address)
+		g.Expect(err == nil).To(Equal(ok), "%s: %v", address, err)
 	}
 	f, err := parse(g, "--storage-path=/flag", "--limit=git-pack=10")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -51,6 +51,11 @@ func Setup(k manager.Kit, f Flags) error {
 	if err := k.Manager.Add(storage); err != nil {
 		return fmt.Errorf("add artifact server: %w", err)
 	}
+	if !storage.NeedLeaderElection() {
+		if err := k.Manager.Add(Sweeper{Storage: storage}); err != nil {
+			return fmt.Errorf("add sweep of artifacts: %w", err)
+		}
+	}
 	r, err := NewGitReconciler(k, f, storage)
 	if err != nil {
 		return err

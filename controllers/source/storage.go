@@ -5,7 +5,13 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,14 +23,18 @@ import (
 	"github.com/gitops-kit/sdk/artifact"
 	"github.com/gitops-kit/sdk/artifact/dir"
 	"github.com/gitops-kit/sdk/artifact/server"
+	"github.com/gitops-kit/sdk/artifact/shared"
+	"github.com/gitops-kit/sdk/controllers/internal/blobregistry"
+	"github.com/gitops-kit/sdk/controllers/internal/netguard"
 )
 
 const sweepEvery = time.Hour
 
 // Storage is the artifact store of a process together with the server that
 // publishes it. The store is opened when the first of them is needed, so that
-// a process that never becomes the leader never locks the directory. It is
-// safe for concurrent use.
+// a process that never becomes the leader never locks the directory. With a
+// registry every process serves, through a local cache; only the leader
+// writes and sweeps. It is safe for concurrent use.
 type Storage struct {
 	flags Flags
 	// kinds lists the objects that own artifacts; Storage.Start removes what
@@ -32,8 +42,9 @@ type Storage struct {
 	kinds []client.ObjectList
 	read  client.Reader
 
-	mu    sync.Mutex
-	store *artifact.Store
+	mu       sync.Mutex
+	store    *artifact.Store
+	registry *blobregistry.Registry
 }
 
 // NewStorage returns a storage that has opened nothing yet.
@@ -48,7 +59,7 @@ func (s *Storage) Store() (*artifact.Store, error) {
 	if s.store != nil {
 		return s.store, nil
 	}
-	d, err := dir.New(s.flags.StoragePath, dir.Options{LockTimeout: 30 * time.Second})
+	d, registry, err := s.flags.driver()
 	if err != nil {
 		return nil, err
 	}
@@ -65,16 +76,48 @@ func (s *Storage) Store() (*artifact.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store = store
+	s.store, s.registry = store, registry
 	return store, nil
 }
 
-// NeedLeaderElection makes the manager start the server with the controllers:
-// the process that writes is the one that serves.
-func (s *Storage) NeedLeaderElection() bool { return true }
+// driver opens the backend that the flags name.
+func (f *Flags) driver() (artifact.Driver, *blobregistry.Registry, error) {
+	if f.StorageBackend != backendOCI {
+		d, err := dir.New(f.StoragePath, dir.Options{LockTimeout: 30 * time.Second})
+		return d, nil, err
+	}
+	o := blobregistry.Options{
+		Insecure: f.StorageOCIInsecure, Limits: blobregistry.Limits{Blob: f.Limits["artifact"]},
+		Net: netguard.Policy{ProxyFromEnvironment: true},
+	}
+	if f.StorageOCISecret != "" {
+		o.Credentials = blobregistry.FromDockerConfig(f.StorageOCISecret, f.StorageOCIURL)
+	}
+	if f.StorageOCICA != "" {
+		pem, err := os.ReadFile(f.StorageOCICA)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--storage-oci-ca: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, nil, errors.New("--storage-oci-ca: no certificate in the file")
+		}
+		o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	r, err := blobregistry.New(f.StorageOCIURL, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := shared.New(r, shared.Options{Cache: filepath.Join(f.StoragePath, "registry-cache")})
+	return d, r, err
+}
 
-// Start serves artifacts and removes those of vanished objects, at start and
-// hourly, until ctx ends.
+// NeedLeaderElection makes the manager start the server with the controllers,
+// unless there is a registry: the process that writes is the one that serves.
+func (s *Storage) NeedLeaderElection() bool { return s.flags.StorageBackend != backendOCI }
+
+// Start serves artifacts until ctx ends. Where only the leader does, it also
+// removes those of vanished objects, at start and hourly; else a [Sweeper] does.
 func (s *Storage) Start(ctx context.Context) error {
 	store, err := s.Store()
 	if err != nil {
@@ -85,15 +128,40 @@ func (s *Storage) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	go s.sweep(ctx, store)
+	if s.NeedLeaderElection() {
+		go s.sweep(ctx, store)
+	}
 	err = server.New(store, server.Options{}).Serve(ctx, l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store = nil
+	if s.registry != nil {
+		_ = s.registry.Close()
+	}
 	if cerr := store.Close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// Sweeper removes, in the leader, the artifacts of vanished objects from a
+// registry.
+type Sweeper struct {
+	// Storage is the one of the process.
+	Storage *Storage
+}
+
+// NeedLeaderElection leaves the work to the leader.
+func (s Sweeper) NeedLeaderElection() bool { return true }
+
+// Start sweeps at once and hourly until ctx ends.
+func (s Sweeper) Start(ctx context.Context) error {
+	store, err := s.Storage.Store()
+	if err != nil {
+		return err
+	}
+	s.Storage.sweep(ctx, store)
+	return nil
 }
 
 func (s *Storage) sweep(ctx context.Context, store *artifact.Store) {

@@ -29,7 +29,7 @@ func FromDockerConfig(path, address string) func(context.Context) (Credential, e
 		if err != nil {
 			return Credential{}, fmt.Errorf("read registry credentials: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // opened for reading
+		defer f.Close()                                      //nolint:errcheck // opened for reading
 		b, err := io.ReadAll(io.LimitReader(f, maxConfig+1)) //nolint:forbidigo // limited
 		if err != nil {
 			return Credential{}, fmt.Errorf("read registry credentials: %w", err)

@@ -205,8 +205,14 @@ func TestRequests(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	count := func(method, route string) int { return s.Count(ociserver.Match{Method: method, Route: route}) }
 	before := [...]int{count("POST", "upload"), count("PUT", "upload"), count("PUT", "manifest"), count("HEAD", "blob"), count("GET", "blob")}
+	n := len(s.Log())
 	a, err := write(t.Context(), leader, "second", "second")
 	g.Expect(err).NotTo(HaveOccurred())
+	var got []string
+	for _, q := range s.Log()[n:] {
+		got = append(got, q.Method+" "+q.Route)
+	}
+	t.Log(got)
 	after := [...]int{count("POST", "upload"), count("PUT", "upload"), count("PUT", "manifest"), count("HEAD", "blob"), count("GET", "blob")}
 	for i := range before {
 		after[i] -= before[i]
@@ -217,9 +223,9 @@ func TestRequests(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	follower, err := artifact.NewStore(d, artifact.Options{BaseURL: "h"})
 	g.Expect(err).NotTo(HaveOccurred())
-	n := len(s.Log())
+	n = len(s.Log())
 	g.Expect(read(t.Context(), follower, a)).To(Equal("second"))
-	var got []string
+	got = nil
 	for _, q := range s.Log()[n:] {
 		got = append(got, q.Method+" "+q.Route)
 	}

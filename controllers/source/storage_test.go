@@ -1,0 +1,130 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package source_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	sourcev1 "github.com/gitops-kit/sdk/apis/source/v1"
+	"github.com/gitops-kit/sdk/artifact"
+	"github.com/gitops-kit/sdk/controllers/source"
+	"github.com/gitops-kit/sdk/testserver/ociserver"
+)
+
+// SRC-76, D13, ART-46: two replicas with one registry, over TLS with credentials from a
+// Docker configuration. The follower serves what the leader wrote, also after
+// the leader is gone; only the leader sweeps.
+func TestReplicasShareARegistry(t *testing.T) {
+	g := NewWithT(t)
+	reg := ociserver.Start(t, ociserver.Options{TLS: true, Auth: ociserver.Auth{Mode: ociserver.AuthToken, Users: map[string]string{"ann": "canary-pw"}}})
+	files := t.TempDir()
+	config, ca := filepath.Join(files, "config.json"), filepath.Join(files, "ca.crt")
+	auth := base64.StdEncoding.EncodeToString([]byte("ann:canary-pw"))
+	g.Expect(os.WriteFile(config, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, reg.Host(), auth), 0o600)).To(Succeed())
+	g.Expect(os.WriteFile(ca, reg.CA(), 0o600)).To(Succeed())
+	scheme := runtime.NewScheme()
+	g.Expect(sourcev1.AddToScheme(scheme)).To(Succeed())
+	own := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "app"}}
+	read := fake.NewClientBuilder().WithScheme(scheme).WithObjects(own).Build()
+
+	replica := func() (*source.Storage, string) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		g.Expect(err).NotTo(HaveOccurred())
+		addr := l.Addr().String()
+		g.Expect(l.Close()).To(Succeed())
+		return source.NewStorage(source.Flags{
+			StoragePath: t.TempDir(), StorageAddr: addr, StorageAdvAddr: "artifacts.example", StorageVerifyEvery: 10, DigestAlgo: "sha256",
+			StorageBackend: "oci", StorageOCIURL: "oci://" + reg.Host() + "/team/artifacts", StorageOCISecret: config, StorageOCICA: ca,
+		}, read, &sourcev1.GitRepositoryList{}), "http://" + addr + "/"
+	}
+	run := func(start func(context.Context) error) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- start(ctx) }()
+		return func() {
+			cancel()
+			g.Expect(<-ended).To(Succeed())
+		}
+	}
+	get := func(url string) (string, error) {
+		resp, err := http.Get(url)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("status %d", resp.StatusCode)
+		}
+		return string(b), err
+	}
+	leader, leaderURL := replica()
+	follower, followerURL := replica()
+	g.Expect(leader.NeedLeaderElection()).To(BeFalse(), "every replica serves")
+	g.Expect(source.Sweeper{Storage: leader}.NeedLeaderElection()).To(BeTrue())
+	stopLeader, stopFollower := run(leader.Start), run(follower.Start)
+	defer stopFollower()
+	for _, url := range []string{leaderURL, followerURL} {
+		g.Eventually(t.Context(), func() (string, error) { return get(url) }).WithTimeout(time.Minute).Should(Equal("ok\n"), "ready")
+	}
+	store, err := leader.Store()
+	g.Expect(err).NotTo(HaveOccurred())
+	write := func(name, text string) string {
+		a, err := store.Write(t.Context(), artifact.Key{Kind: "gitrepository", Namespace: "default", Name: name, File: "f.tar.gz"}, "r",
+			func(w io.Writer) error { _, err := io.WriteString(w, text); return err }, artifact.WriteOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(a.URL).To(HavePrefix("http://artifacts.example/"))
+		return a.Path
+	}
+	path := write("app", "content")
+	g.Expect(get(followerURL + path)).To(Equal("content"))
+	g.Expect(get(leaderURL + path)).To(Equal("content"))
+	gone := write("gone", "left behind")
+	_, err = store.Sweep(t.Context(), nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(leader.Sweep(t.Context(), store)).To(Succeed())
+	g.Expect(get(followerURL + gone)).To(Equal("left behind"), "within its hour")
+	stopLeader()
+	g.Expect(get(followerURL + path)).To(Equal("content"))
+	stopSweeper := run(source.Sweeper{Storage: follower}.Start) // it leads now
+	next, err := follower.Store()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(t.Context(), next.Ready).WithTimeout(time.Minute).Should(BeTrue(), "it swept")
+	stopSweeper()
+	g.Expect(reg.Count(ociserver.Match{Method: "PUT", Route: "upload"})).To(Equal(3), "two artifacts and the config")
+}
+
+// SRC-76: files that the flags name and that are not there or hold nothing.
+func TestRegistryFiles(t *testing.T) {
+	g := NewWithT(t)
+	bad := filepath.Join(t.TempDir(), "bad")
+	g.Expect(os.WriteFile(bad, []byte("nothing"), 0o600)).To(Succeed())
+	f := source.Flags{StoragePath: t.TempDir(), StorageAddr: ":0", StorageBackend: "oci", StorageOCIURL: "oci://127.0.0.1:1/x", DigestAlgo: "sha256"}
+	f.StorageOCICA = bad
+	_, err := source.NewStorage(f, nil).Store()
+	g.Expect(err).To(MatchError(ContainSubstring("--storage-oci-ca: no certificate")))
+	f.StorageOCICA = bad + "x"
+	_, err = source.NewStorage(f, nil).Store()
+	g.Expect(errors.Is(err, os.ErrNotExist)).To(BeTrue(), "%v", err)
+	f.StorageOCICA, f.StorageOCISecret = "", bad
+	s, err := source.NewStorage(f, nil).Store()
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = s.Lookup(t.Context(), artifact.Key{Kind: "gitrepository", Namespace: "n", Name: "n", File: "f"})
+	g.Expect(err).To(MatchError(ContainSubstring("malformed docker config")))
+}
