@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	maxIndex   = 64 << 10
-	limitIndex = "artifact-index"
+	maxIndex = 64 << 10
+	// maxGarbage is how much garbage may wait, so that it does not fill the
+	// index of an object that changes all the time; what is more goes when it
+	// has been there for leastGarbage.
+	maxGarbage   = 200
+	leastGarbage = 10 * time.Minute
+	limitIndex   = "artifact-index"
 )
 
 // document is the index of one object.
@@ -141,7 +146,20 @@ func (d *document) drop(sum string, at time.Time) {
 			return
 		}
 	}
+	d.Garbage = slices.DeleteFunc(d.Garbage, func(g garbage) bool { return g.Digest == sum })
 	d.Garbage = append(d.Garbage, garbage{Digest: sum, Since: at.UTC().Round(0)})
+}
+
+// due lists the garbage that is old enough to be deleted, the oldest first.
+func (d *document) due(age time.Duration) []string {
+	var out []string
+	for i, g := range d.Garbage { // in the order of time
+		old := time.Since(g.Since)
+		if old >= age || len(d.Garbage)-i > maxGarbage && old >= leastGarbage {
+			out = append(out, g.Digest)
+		}
+	}
+	return out
 }
 
 // remove drops entries and links by name; without entries nothing is left

@@ -60,7 +60,8 @@ type Options struct {
 	// negative: not at all.
 	Fresh time.Duration
 	// Garbage is how long a blob stays that no index names any more. Zero:
-	// 24 h.
+	// 24 h. Of the blobs of one object only the last 200 stay that long; the
+	// others stay ten minutes.
 	Garbage time.Duration
 	// ReadOnly makes everything that writes fail with artifact.ErrReadOnly.
 	ReadOnly bool
@@ -406,10 +407,8 @@ func (d *Driver) Sweep(ctx context.Context) error {
 		for _, e := range r.doc.Entries {
 			used[e.Digest] = true
 		}
-		for _, g := range r.doc.Garbage {
-			if time.Since(g.Since) >= d.o.Garbage {
-				due[n] = append(due[n], g.Digest)
-			}
+		if list := r.doc.due(d.o.Garbage); len(list) > 0 {
+			due[n] = list
 		}
 	}
 	var errs []error

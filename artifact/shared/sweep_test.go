@@ -4,13 +4,16 @@
 package shared_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -76,6 +79,42 @@ func TestSweepWhileABlobIsNamed(t *testing.T) {
 	m.fail = nil
 	g.Expect(d.Sweep(t.Context())).To(Succeed())
 	g.Expect(m.Has(t.Context(), st.Digest)).To(BeFalse())
+}
+
+// An object that changes all the time has an index that stays small enough to
+// be written: of its garbage the newest wait, and none that is young goes.
+func TestGarbageOfABusyObject(t *testing.T) {
+	g := NewWithT(t)
+	m := newMemory()
+	key := artifact.Key{Kind: "kind", Namespace: "ns", Name: "busy", File: "f"}
+	index := func(age time.Duration) []byte {
+		var list []string
+		for i := range 300 {
+			sum := fmt.Sprintf("sha256:%064x", i)
+			m.blobs[sum] = []byte("x")
+			list = append(list, fmt.Sprintf(`{"digest":%q,"since":%q}`, sum, time.Now().Add(-age).UTC().Format(time.RFC3339)))
+		}
+		return []byte(`{"last":300,"garbage":[` + strings.Join(list, ",") + `]}`)
+	}
+	for age, left := range map[time.Duration]int{time.Hour: 200, time.Minute: 300, 25 * time.Hour: 0} {
+		m.blobs = map[string][]byte{}
+		m.indexes["kind.ns.busy"], m.version["kind.ns.busy"] = index(age), 1
+		d, err := shared.New(m, shared.Options{Cache: t.TempDir()})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(d.Sweep(t.Context())).To(Succeed())
+		g.Expect(m.blobs).To(HaveLen(left), "%s", age)
+		if left > 0 {
+			g.Expect(m.blobs).To(HaveKey(fmt.Sprintf("sha256:%064x", 299)), "the newest stays")
+		}
+	}
+	// Content that comes and goes is noted once.
+	d, err := shared.New(m, shared.Options{Cache: t.TempDir()})
+	g.Expect(err).NotTo(HaveOccurred())
+	for i := range 6 {
+		_, err := d.Put(t.Context(), key, strings.NewReader(fmt.Sprint("content ", i%2)))
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(bytes.Count(m.indexes["kind.ns.busy"], []byte("since"))).To(BeNumerically("<=", 2))
 }
 
 // What is not of the cache stays in its directory.
