@@ -108,6 +108,7 @@ func TestGarbageOfABusyObject(t *testing.T) {
 		}
 	}
 	// Content that comes and goes is noted once.
+	m = newMemory()
 	d, err := shared.New(m, shared.Options{Cache: t.TempDir()})
 	g.Expect(err).NotTo(HaveOccurred())
 	for i := range 6 {
