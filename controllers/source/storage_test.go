@@ -99,7 +99,7 @@ func TestReplicasShareARegistry(t *testing.T) {
 	_, err = store.Sweep(t.Context(), nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(leader.Sweep(t.Context(), store)).To(Succeed())
-	g.Expect(get(followerURL + gone)).To(Equal("left behind"), "within its hour")
+	g.Expect(get(followerURL+gone)).To(Equal("left behind"), "within its hour")
 	stopLeader()
 	g.Expect(get(followerURL + path)).To(Equal("content"))
 	stopSweeper := run(source.Sweeper{Storage: follower}.Start) // it leads now
