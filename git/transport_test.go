@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"sync"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gitops-kit/sdk/git"

@@ -14,6 +14,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
@@ -92,7 +93,7 @@ func (p *Pack) parse(ctx context.Context, in *feed) error {
 		return err
 	}
 	p.entries = make([]entry, 0, min(count, 4096)) // the count is a claim: growth follows data
-	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format), ids: newIDs(p)}
+	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format), ids: newIDs(p), announced: int(count)}
 	defer s.ids.stop()
 	for i := range count {
 		if i&255 == 0 && ctx.Err() != nil {
@@ -136,14 +137,15 @@ func cut(err error, at int64) error {
 
 // scanner reads the entries one after the other.
 type scanner struct {
-	p        *Pack
-	in       *feed
-	inf      *inflater
-	hasher   *objhash.Hasher // of large objects
-	ids      *ids            // of small ones
-	inflated int64
-	keptAll  int64
-	keptBlob int64
+	p         *Pack
+	in        *feed
+	inf       *inflater
+	hasher    *objhash.Hasher // of large objects
+	ids       *ids            // of small ones
+	inflated  int64
+	announced int // objects, says the header
+	keptAll   int64
+	keptBlob  int64
 }
 
 func (s *scanner) next() error {
@@ -184,6 +186,9 @@ func (s *scanner) next() error {
 	e.data = s.in.offset()
 	if err := s.body(&e); err != nil {
 		return err
+	}
+	if n := len(p.entries); n == cap(p.entries) { // doubles, but never beyond what the header announces
+		p.entries = slices.Grow(p.entries, max(1, min(n, s.announced-n)))
 	}
 	p.entries = append(p.entries, e)
 	return nil

@@ -1,0 +1,85 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package git_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/gitops-kit/sdk/git"
+	"github.com/gitops-kit/sdk/testserver/gitserver"
+	"github.com/google/go-cmp/cmp"
+	. "github.com/onsi/gomega"
+)
+
+// GIT-45, GIT-60, GIT-90: a repository that was committed within another by
+// accident is an empty directory, however the commit was found; only who asks
+// for submodules is told that it is none.
+func TestNestedRepository(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{Backend: gitserver.Exec})
+	repo := e.srv.Repo("app")
+	src := t.TempDir()
+	run(t, src, "init", "-q", "-b", "main")
+	g.Expect(os.WriteFile(filepath.Join(src, "a.yaml"), []byte("a\n"), 0o644)).To(Succeed())
+	run(t, src, "init", "-q", "v")
+	inner := filepath.Join(src, "v")
+	g.Expect(os.WriteFile(filepath.Join(inner, "f"), []byte("x\n"), 0o644)).To(Succeed())
+	run(t, inner, "add", "f")
+	run(t, inner, "commit", "-q", "-m", "i")
+	run(t, src, "add", ".")
+	run(t, src, "commit", "-q", "-m", "o")
+	run(t, src, "tag", "v0.7.3")
+	run(t, src, "push", "-q", pushURL(t, e, repo), "main", "v0.7.3")
+	c := client(t, repo.URL(), e.options(t, false))
+	want := map[string]string{"a.yaml": "-rw-r--r-- a\n", "v/": "drwxr-xr-x"}
+	for _, ref := range []git.Reference{{SemVer: ">=0.7.0"}, {Tag: "v0.7.3"}, {Branch: "main"}} {
+		r, err := c.Resolve(t.Context(), ref, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		dir := filepath.Join(t.TempDir(), "out")
+		_, err = c.Checkout(t.Context(), r, dir, git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(cmp.Diff(want, tree(t, dir))).To(BeEmpty())
+		parent := t.TempDir()
+		_, err = c.Checkout(t.Context(), r, filepath.Join(parent, "out"), git.CheckoutOptions{Submodules: true})
+		var se *git.SubmoduleError
+		g.Expect(errors.As(err, &se)).To(BeTrue(), "%v", err)
+		g.Expect(se.Path).To(Equal("v"))
+		g.Expect(leftovers(t, parent)).To(BeEmpty())
+	}
+	dir := filepath.Join(t.TempDir(), "w")
+	w, err := c.Clone(t.Context(), git.Reference{Branch: "main"}, dir, git.CloneOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	st, err := w.Status(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(st).To(BeEmpty())
+	g.Expect(cmp.Diff(want, tree(t, dir))).To(BeEmpty())
+	g.Expect(w.Close()).To(Succeed())
+}
+
+// GIT-32, GIT-34: annotated and light tags count alike in a range, whatever
+// their order and dates; a pre-release only where the range names one.
+func TestSemVerKindsOfTag(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	ids := map[string]string{}
+	for _, n := range []string{"A", "B", "C"} {
+		ids[n] = string(repo.Commit("main", gitserver.Files{"f": n}, gitserver.CommitOptions{}))
+	}
+	for name, at := range map[string]string{"v1.1.0": "B", "v1.2.0-rc.1": "C", "1.2": "C", "vNext": "C"} {
+		repo.Tag(name, ids[at])
+	}
+	repo.AnnotatedTag("v1.0.0", ids["A"], gitserver.TagOptions{When: time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)})
+	c := client(t, repo.URL(), e.options(t, false))
+	for expr, want := range map[string][2]string{">=1.0.0": {"v1.1.0", "B"}, ">=1.0.0-0": {"v1.2.0-rc.1", "C"}, "1.0.x": {"v1.0.0", "A"}} {
+		r, err := c.Resolve(t.Context(), git.Reference{SemVer: expr}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred(), expr)
+		g.Expect(r.Revision.String()).To(Equal(want[0]+"@sha1:"+ids[want[1]]), expr)
+		g.Expect(r.Tag.IsZero()).To(Equal(want[1] != "A"), expr)
+	}
+}
