@@ -4,9 +4,11 @@
 package git_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,5 +83,63 @@ func TestSemVerKindsOfTag(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred(), expr)
 		g.Expect(r.Revision.String()).To(Equal(want[0]+"@sha1:"+ids[want[1]]), expr)
 		g.Expect(r.Tag.IsZero()).To(Equal(want[1] != "A"), expr)
+	}
+}
+
+// GIT-70, GIT-90, GIT-98: commits with time zones that no place has are read,
+// built upon and pushed; their bytes stay as they are.
+func TestOddTimeZones(t *testing.T) {
+	g := NewWithT(t)
+	e, o := writable(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Commit("base", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	_, base, err := repo.Object(repo.Head("base"))
+	g.Expect(err).NotTo(HaveOccurred())
+	root := strings.Fields(string(base))[1]
+	raw := "tree " + root + "\nauthor A <a@x> 1600000000 +51800\ncommitter A <a@x> 1600000000 +51800\n\nm\n"
+	odd := repo.PutRaw(gitserver.CommitObject, []byte(raw))
+	repo.Ref("refs/heads/odd", string(odd))
+	repo.Ref("refs/heads/below", string(repo.CommitTree(gitserver.Hash(root), odd)))
+	c := client(t, repo.URL(), o)
+	for _, branch := range []string{"odd", "below"} {
+		r, err := c.Resolve(t.Context(), git.Reference{Branch: branch}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		out, err := c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		if branch == "odd" {
+			g.Expect(string(out.Commit.Raw)).To(Equal(raw))
+			g.Expect(out.Commit.Author.When.Unix()).To(BeEquivalentTo(1600000000))
+		}
+		w, err := c.Clone(t.Context(), git.Reference{Branch: branch}, filepath.Join(t.TempDir(), "w"), git.CloneOptions{Depth: -1})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(w.Close()).To(Succeed())
+		res, err := c.Update(t.Context(), branch, func(_ context.Context, r *git.Repository) (git.CommitOptions, error) {
+			return git.CommitOptions{Author: ann, Message: "on top"}, r.Root().WriteFile("new", nil, 0o644)
+		}, git.UpdateOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(string(repo.Head(branch))).To(Equal(res.Commit.Hash.String()))
+	}
+	_, after, err := repo.Object(odd)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(after)).To(Equal(raw))
+}
+
+// GIT-32, GIT-33: an annotated tag by its full name, and a tag of a tag, are the
+// commit.
+func TestTagOfTagByName(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	id := repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	repo.AnnotatedTag("v1", "main", gitserver.TagOptions{})
+	repo.Ref("refs/tags/v2", string(repo.TagChain(2, id)))
+	c := client(t, repo.URL(), e.options(t, false))
+	for _, name := range []string{"refs/tags/v1", "refs/tags/v2"} {
+		r, err := c.Resolve(t.Context(), git.Reference{Name: name}, git.ResolveOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(r.Revision.String()).To(Equal(name + "@sha1:" + string(id)))
+		out, err := c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(out.Commit.Hash.String()).To(Equal(string(id)))
 	}
 }
