@@ -114,7 +114,7 @@ func (a *authenticator) challenged(ctx context.Context, h http.Header, actions, 
 		return "", err
 	}
 	defer a.unlock()
-	if now, err := a.known(actions); err == nil && now != "" && now != used {
+	if now := a.known(actions); now != "" && now != used {
 		return now, nil // somebody else was faster
 	}
 	if used != "" {
@@ -136,17 +136,17 @@ func (a *authenticator) challenged(ctx context.Context, h http.Header, actions, 
 }
 
 // known is what show would give without a request.
-func (a *authenticator) known(actions string) (string, error) {
+func (a *authenticator) known(actions string) string {
 	if a.realm != "" {
 		if t, ok := a.tokens[actions]; ok && time.Now().Before(t.until) {
-			return "Bearer " + t.value.Reveal(), nil
+			return "Bearer " + t.value.Reveal()
 		}
-		return "", nil
+		return ""
 	}
 	if a.basic && a.cred.Username != "" {
-		return basicAuth(a.cred), nil
+		return basicAuth(a.cred)
 	}
-	return "", nil
+	return ""
 }
 
 // fetch gets a token for actions on the repository, nothing more, whatever

@@ -156,7 +156,7 @@ func New(address string, o Options) (*Registry, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	r.own, r.far = client(o.TLS), nil
+	r.own = client(o.TLS)
 	far := o.TLS
 	if far != nil {
 		far = far.Clone()
