@@ -58,7 +58,7 @@ func startThirdParty(tb testing.TB, program, transport string) Server {
 		must(os.WriteFile(p, b, 0o600))
 		return p
 	}
-	must(exec.CommandContext(tb.Context(), "git", "init", "-q", "--bare", "-b", "main", filepath.Join(dir, "repos", "org", "app.git")).Run())
+	must(exec.CommandContext(tb.Context(), "git", "init", "-q", "--bare", "-b", "main", filepath.Join(dir, "repos", "org", "app.git")).Run()) //nolint:gosec // the suite's own arguments
 	out := Server{Options: git.Options{TempDir: tb.TempDir(), HTTP: git.HTTPLimits{Attempts: 2}}} // it answers 500 where it means 404
 	out.Options.Credentials = git.Static(git.Credential{Username: "ann", Password: git.NewSecret("pw")})
 	args := []string{"-root", filepath.Join(dir, "repos")}
@@ -102,7 +102,7 @@ func startThirdParty(tb testing.TB, program, transport string) Server {
 // runThirdParty runs the program, which ends with its input.
 func runThirdParty(tb testing.TB, program string, args []string) (web, shell string) {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), program, args...)
+	cmd := exec.CommandContext(tb.Context(), program, args...) //nolint:gosec // the suite's own program
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/gitops-kit/sdk/git/driver"
 )
 
-var attacks atomic.Pointer[func(driver.Type, int64) []byte]
+var attacks atomic.Pointer[func(driver.Type, int64) []byte] //nolint:gochecknoglobals // in builds for tests only
 
 // Attack makes hashers of SHA-1 ids hash what f returns before every object,
 // until it is called with nil. Nobody can afford an object that is half of a
