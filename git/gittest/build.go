@@ -59,7 +59,7 @@ func startThirdParty(tb testing.TB, program, transport string) Server {
 		return p
 	}
 	must(exec.CommandContext(tb.Context(), "git", "init", "-q", "--bare", "-b", "main", filepath.Join(dir, "repos", "org", "app.git")).Run()) //nolint:gosec // the suite's own arguments
-	out := Server{Options: git.Options{TempDir: tb.TempDir(), HTTP: git.HTTPLimits{Attempts: 2}}} // it answers 500 where it means 404
+	out := Server{Options: git.Options{TempDir: tb.TempDir(), HTTP: git.HTTPLimits{Attempts: 2}}}                                             // it answers 500 where it means 404
 	out.Options.Credentials = git.Static(git.Credential{Username: "ann", Password: git.NewSecret("pw")})
 	args := []string{"-root", filepath.Join(dir, "repos")}
 	scheme := transport
