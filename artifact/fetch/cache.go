@@ -388,12 +388,11 @@ func (c *Cache) prepare() (err error) {
 	}
 	lock, err := lockDir(c.o.Dir)
 	if err == nil && lock == nil { // another process has it
-		if c.dir, err = os.MkdirTemp(c.o.Dir, privatePrefix); err == nil {
-			c.private = true
-			lock, err = lockDir(c.dir)
+		c.private = true
+		if c.dir, c.lock, err = privateDir(c.o.Dir); err != nil {
+			return fmt.Errorf("open cache: %w", err)
 		}
-		c.lock = lock
-		return err
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("open cache: %w", err)
@@ -421,11 +420,13 @@ func (c *Cache) takeOver() error {
 			if info, err := os.Lstat(filepath.Join(path, lockName)); err != nil || !info.Mode().IsRegular() {
 				continue
 			}
-			if lock, err := lockDir(path); err != nil || lock == nil {
+			lock, err := lockDir(path)
+			if err != nil || lock == nil {
 				continue // in use
-			} else {
-				_ = lock.Close()
 			}
+			_ = removeTree(path) // while its maker, if there is one after all, cannot lock it
+			_ = lock.Close()
+			continue
 		case !ours:
 			continue
 		case complete:

@@ -192,6 +192,36 @@ func TestCacheLock(t *testing.T) {
 	g.Expect(o.requests()).To(HaveLen(3), "the complete tree is taken over")
 }
 
+// ART-65: users who come and go at the same time never take a directory from
+// one another.
+func TestCacheLockRace(t *testing.T) {
+	data, sum := archive(t, 1, 71)
+	o := serve(t, content(data, sum))
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			for range 40 {
+				c := fetch.NewCache(fetch.CacheOptions{Dir: dir})
+				l, err := c.Tree(t.Context(), fetch.Ref{URL: o.URL, Digest: sum})
+				if err != nil {
+					t.Errorf("tree: %v", err)
+					_ = c.Close()
+					return
+				}
+				if _, err := l.Root().Stat("f00000"); err != nil {
+					t.Errorf("a tree that is in use: %v", err)
+				}
+				l.Release()
+				if err := c.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // ART-60: whatever happens to a call, it leaves no goroutine behind.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	g := NewWithT(t)

@@ -10,3 +10,9 @@ import "os"
 // lockDir finds every directory in use, so that each process works in a
 // private one.
 func lockDir(string) (*os.File, error) { return nil, nil }
+
+// privateDir makes a private directory below parent.
+func privateDir(parent string) (string, *os.File, error) {
+	dir, err := os.MkdirTemp(parent, privatePrefix)
+	return dir, nil, err
+}

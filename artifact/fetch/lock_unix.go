@@ -7,6 +7,7 @@ package fetch
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -26,4 +27,38 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// privateDir makes and locks a private directory below parent. Between the two
+// the process that has parent may take it for one that was left behind; then
+// another one is made.
+func privateDir(parent string) (string, *os.File, error) {
+	for range 10 {
+		dir, err := os.MkdirTemp(parent, privatePrefix)
+		if err != nil {
+			return "", nil, err
+		}
+		lock, err := lockDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", nil, err
+		}
+		if lock == nil {
+			continue
+		}
+		if holds(lock, filepath.Join(dir, lockName)) {
+			return dir, lock, nil
+		}
+		_ = lock.Close()
+	}
+	return "", nil, errors.New("private directories vanish")
+}
+
+// holds reports whether path is still the file that was locked.
+func holds(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Lstat(path)
+	return err == nil && os.SameFile(a, b)
 }

@@ -106,13 +106,17 @@ func (m *memory) PutIndex(ctx context.Context, name, expect string, body []byte)
 
 func (m *memory) GetIndex(ctx context.Context, name string) ([]byte, string, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.gets++
 	b, ok := m.indexes[name]
+	b, version := bytes.Clone(b), fmt.Sprint(m.version[name])
+	m.mu.Unlock()
+	if err := m.hook("got-index"); err != nil {
+		return nil, "", err
+	}
 	if !ok {
 		return nil, "", artifact.ErrNotFound
 	}
-	return bytes.Clone(b), fmt.Sprint(m.version[name]), ctx.Err()
+	return b, version, ctx.Err()
 }
 
 func (m *memory) ListIndex(ctx context.Context) ([]string, error) {

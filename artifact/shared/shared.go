@@ -75,6 +75,7 @@ type Driver struct {
 
 	mu      sync.Mutex
 	indexes map[string]read
+	changes uint64 // indexes that this process replaced
 
 	// sweep keeps a blob from being deleted between the question whether it is
 	// there and the entry that names it.
@@ -124,6 +125,7 @@ func New(b Blobs, o Options) (*Driver, error) {
 func (d *Driver) index(ctx context.Context, name string, fresh bool) (read, error) {
 	d.mu.Lock()
 	known, ok := d.indexes[name]
+	changes := d.changes
 	d.mu.Unlock()
 	if ok && !fresh && time.Since(known.at) < d.o.Fresh {
 		return known, nil
@@ -141,13 +143,18 @@ func (d *Driver) index(ctx context.Context, name string, fresh bool) (read, erro
 			return read{}, err
 		}
 	}
-	d.remember(name, r)
+	d.remember(name, r, changes)
 	return r, nil
 }
 
-func (d *Driver) remember(name string, r read) {
+// remember keeps an index for the next reader, unless this process changed one
+// since the reading began: it may be what was there before.
+func (d *Driver) remember(name string, r read, changes uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.changes != changes {
+		return
+	}
 	if len(d.indexes) >= maxKnownIndex {
 		clear(d.indexes)
 	}
@@ -178,6 +185,7 @@ func (d *Driver) change(ctx context.Context, name string, fn func(*document) err
 		}
 		if err = d.b.PutIndex(ctx, name, r.version, body); err == nil {
 			d.mu.Lock()
+			d.changes++
 			delete(d.indexes, name) // its version is not known here
 			d.mu.Unlock()
 			return nil

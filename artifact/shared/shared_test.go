@@ -136,6 +136,36 @@ func TestConflicts(t *testing.T) {
 	g.Expect(puts).To(Equal(5))
 }
 
+// ART-31: an index that was read while this process replaced it is not
+// remembered: what was written is found at once.
+func TestReadDuringWrite(t *testing.T) {
+	g := NewWithT(t)
+	m := newMemory()
+	s := store(t, m, shared.Options{Fresh: time.Hour})
+	_, err := write(t.Context(), store(t, m, shared.Options{}), "f", "old")
+	g.Expect(err).NotTo(HaveOccurred())
+	var now *meta.Artifact
+	m.before = func(op string) error {
+		if op != "got-index" {
+			return nil
+		}
+		m.mu.Lock()
+		m.before = nil
+		m.mu.Unlock()
+		now, err = write(t.Context(), s, "f", "new")
+		return err
+	}
+	look := func() string {
+		b, err := s.Lookup(t.Context(), key("f"))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(b.Close()).To(Succeed())
+		return b.Stat.Digest
+	}
+	look()
+	g.Expect(now).NotTo(BeNil(), "the write came between")
+	g.Expect(look()).To(Equal(now.Digest))
+}
+
 // ART-31: blobs that nobody names go after the garbage time, others stay.
 func TestGarbage(t *testing.T) {
 	g := NewWithT(t)
