@@ -53,6 +53,7 @@ func TestCompute(t *testing.T) {
 		"DeploymentDefault":    {deploy("paused: false", "replicas: 1, updatedReplicas: 1, readyReplicas: 1, availableReplicas: 1, "+doneConditions), "Current", "DeploymentReady", status.Options{}},
 		"DeploymentLess":       {deploy("replicas: 2", "replicas: 1, updatedReplicas: 1, readyReplicas: 1, availableReplicas: 1, "+doneConditions), "InProgress", "LessReplicas", status.Options{}},
 		"DeploymentOld":        {deploy("replicas: 2", "replicas: 3, updatedReplicas: 2, readyReplicas: 3, availableReplicas: 3, "+doneConditions), "InProgress", "ExtraPods", status.Options{}},
+		"DeploymentScaledDown": {deploy("replicas: 1", "replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 2, "+doneConditions), "InProgress", "ExtraPods", status.Options{}},
 		"DeploymentUpdating":   {deploy("replicas: 2", "replicas: 2, updatedReplicas: 1, readyReplicas: 2, availableReplicas: 2, "+doneConditions), "InProgress", "LessUpdated", status.Options{}},
 		"DeploymentNotAvail":   {deploy("replicas: 2", "replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 1, "+doneConditions), "InProgress", "LessAvailable", status.Options{}},
 		"DeploymentDeadline":   {deploy("replicas: 2", "conditions: [{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded}]"), "Failed", "ProgressDeadlineExceeded", status.Options{}},

@@ -32,6 +32,8 @@ func (x obj) deployment() Result {
 		return progress("LessUpdated", "updated: %d/%d", updated, want)
 	case total > updated:
 		return progress("ExtraPods", "pending termination: %d", total-updated)
+	case total > want:
+		return progress("ExtraPods", "pending termination: %d", total-want)
 	case available < updated:
 		return progress("LessAvailable", "available: %d/%d", available, updated)
 	case ready < want:
