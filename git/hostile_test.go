@@ -43,7 +43,7 @@ func limitName(t *testing.T, err error) string {
 	return le.Name
 }
 
-// N13
+// GIT-T8, N13
 func TestN13Bomb(t *testing.T) {
 	g := NewWithT(t)
 	e := start(t, gitserver.Options{})

@@ -3,8 +3,15 @@
 
 package packfile
 
+// leastDelta is two sizes and the shortest instruction that gives anything;
+// git takes nothing shorter.
+const leastDelta = 4
+
 // apply builds an object from its base and the instructions of a delta.
 func apply(base, delta []byte, off int64) ([]byte, error) {
+	if len(delta) < leastDelta {
+		return nil, malformed(off, "delta without an instruction")
+	}
 	from, n := varint(delta)
 	if n == 0 || from != uint64(len(base)) {
 		return nil, malformed(off, "delta for a base of another size")
