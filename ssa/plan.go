@@ -115,7 +115,8 @@ type PlanOptions struct {
 	SyncOwnership bool
 	// Exclude leaves matching objects alone.
 	Exclude Selector
-	// IfNotPresent creates matching objects and never changes them.
+	// IfNotPresent creates matching objects and never changes them. Apply
+	// looks once more, by one GET, before it creates one.
 	IfNotPresent Selector
 	// ForceSelector is Force for matching objects.
 	ForceSelector Selector

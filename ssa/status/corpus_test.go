@@ -4,28 +4,29 @@
 package status_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 
 	"github.com/gitops-kit/sdk/ssa/status"
 )
 
 // purposes say where our verdict differs from the library's on purpose, by
-// kind and our reason.
+// kind, our reason and its verdict.
 var purposes = map[string]string{
-	"PersistentVolumeClaim Lost":   "a lost volume does not come back",
-	"Job JobInProgress":            "a job is what it does, not that it has begun",
-	"Job JobFailed":                "failed beside complete is failed, in whatever order",
-	"Job JobSuspended":             "a suspended job is as specified",
-	"DaemonSet DaemonSetReady":     "OnDelete: nobody updates the pods",
-	"Pod ContainerCrashLooping":    "init containers crash in phase Pending",
-	"Deployment Paused":            "a paused rollout whose replicas are there is as specified",
-	"StatefulSet RevisionMismatch": "partition 0 is what the API server fills in, and no partition",
-	"StatefulSet LessCurrent":      "partition 0 is what the API server fills in, and no partition",
+	"PersistentVolumeClaim Lost not InProgress": "a lost volume does not come back",
+	"Job JobInProgress not Current":             "a job is what it does, not that it has begun",
+	"Job JobFailed not Current":                 "failed beside complete is failed, in whatever order",
+	"Job JobSuspended not InProgress":           "a suspended job is as specified",
+	"DaemonSet DaemonSetReady not InProgress":   "OnDelete: nobody updates the pods",
+	"Pod ContainerCrashLooping not InProgress":  "init containers crash in phase Pending",
+	"Deployment Paused not InProgress":          "a paused rollout whose replicas are there is as specified",
+	"StatefulSet RevisionMismatch not Current":  "partition 0 is what the API server fills in, and no partition",
+	"StatefulSet LessCurrent not Current":       "partition 0 is what the API server fills in, and no partition",
 }
 
-func deliberate(o map[string]any, ours status.Result) string {
-	kind, _ := o["kind"].(string)
-	return purposes[kind+" "+ours.Reason]
+// deliberate returns the purpose of a difference, "" if there is none.
+func deliberate(o map[string]any, ours status.Result, theirs string) string {
+	return purposes[fmt.Sprintf("%s %s not %s", o["kind"], ours.Reason, theirs)]
 }
 
 type gen struct{ *rand.Rand }

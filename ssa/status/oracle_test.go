@@ -22,7 +22,7 @@ import (
 // SSA-78: over a corpus of generated objects the verdict is that of the
 // published library, but where ours differs on purpose.
 func TestAgainstKstatus(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() && os.Getenv("CI") == "" {
 		t.Skip("builds a program")
 	}
 	g := NewWithT(t)
@@ -56,7 +56,7 @@ func TestAgainstKstatus(t *testing.T) {
 		if string(ours.Status) == theirs {
 			continue
 		}
-		if why := deliberate(o, ours); why != "" {
+		if why := deliberate(o, ours, theirs); why != "" {
 			excused[why]++
 			continue
 		}

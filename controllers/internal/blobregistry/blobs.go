@@ -84,7 +84,7 @@ func (r *Registry) Push(ctx context.Context, s string, size int64, src io.Reader
 	if err != nil {
 		return failed(op, err)
 	}
-	at, start, release, err := seekable(src)
+	at, start, release, err := seekable(src, size)
 	if err != nil {
 		return failed(op, err)
 	}
@@ -121,9 +121,9 @@ func sha256Of(r io.Reader) (string, error) {
 	return digest.Sum(digest.SHA256, h).String(), nil
 }
 
-// seekable gives access to the bytes of src for more than one attempt; what
+// seekable gives access to size bytes of src for more than one attempt; what
 // cannot be read twice is copied to a temporary file.
-func seekable(src io.Reader) (at io.ReaderAt, start int64, release func(), err error) {
+func seekable(src io.Reader, size int64) (at io.ReaderAt, start int64, release func(), err error) {
 	if at, ok := src.(io.ReaderAt); ok {
 		if s, ok := src.(io.Seeker); ok {
 			if start, err := s.Seek(0, io.SeekCurrent); err == nil {
@@ -136,7 +136,7 @@ func seekable(src io.Reader) (at io.ReaderAt, start int64, release func(), err e
 		return nil, 0, nil, err
 	}
 	release = func() { _ = f.Close(); _ = os.Remove(f.Name()) }
-	if _, err := io.Copy(f, src); err != nil {
+	if _, err := io.Copy(f, io.LimitReader(src, size)); err != nil {
 		release()
 		return nil, 0, nil, err
 	}
