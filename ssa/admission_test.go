@@ -4,13 +4,18 @@
 package ssa_test
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/gitops-kit/sdk/ssa"
 	"github.com/gitops-kit/sdk/ssa/inventory"
+	"github.com/gitops-kit/sdk/ssa/status"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -280,6 +285,106 @@ func TestF13DefinitionDeletedAndBack(t *testing.T) {
 	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(Equal(map[string]string{"ConfigMap/c": "unchanged", "Gadget/g": "created"}))
+}
+
+// between calls f once, after the first LIST of a wait over l and before its
+// WATCH.
+func between(l *line, f func()) {
+	var once sync.Once
+	l.set(func(_ int, r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		if r.URL.Query().Get("watch") != "" {
+			once.Do(f)
+		}
+		return send()
+	})
+}
+
+// F13, SSA-83, N49: a kind that goes between the LIST and the WATCH of a wait
+// is gone; who waits for health hears that the object was deleted.
+func TestF13KindGoesBetweenListAndWatch(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	definition, objects := gadgetSet(e)
+	e.apply(objects, ssa.PlanOptions{})
+	target := []ssa.Target{{ID: ssa.IDOf(objects[1]), Version: "v1"}}
+	never := ssa.Rule{Group: target[0].ID.Group, Kind: "Gadget", Evaluate: func(context.Context, map[string]any) (status, message string, err error) {
+		return "InProgress", "", nil
+	}}
+	listed, deleted := make(chan struct{}), make(chan struct{})
+	var waiters []*ssa.Waiter
+	for _, o := range []ssa.WaitOptions{{Gone: true}, {Rules: []ssa.Rule{never}}} {
+		m, l := e.overLine(ssa.Options{})
+		between(l, func() { listed <- struct{}{}; <-deleted })
+		waiters = append(waiters, m.StartWait(t.Context(), target, o))
+		<-listed
+	}
+	e.delete(definition)
+	g.Eventually(func() error { _, err := e.m.Plan(t.Context(), objects, ssa.PlanOptions{}); return err }, "90s").Should(MatchError(ssa.ErrKindUnknown))
+	close(deleted)
+	for _, w := range waiters {
+		g.Eventually(w.Done(), "90s").Should(BeClosed())
+	}
+	g.Expect(waiters[0].Err()).NotTo(HaveOccurred())
+	g.Expect(waiters[0].Result().Targets[0].Status).To(Equal(status.NotFound))
+	g.Expect(waiters[1].Err()).To(MatchError(ssa.ErrFailed))
+	g.Expect(waiters[1].Result().Targets[0].Reason).To(Equal("Deleted"))
+}
+
+// SSA-76, N49: a version that ceases to be served during a wait is followed
+// in one that is.
+func TestWaitFollowsTheServedVersion(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	definition, objects := gadgetSet(e)
+	e.apply(objects, ssa.PlanOptions{})
+	m, l := e.overLine(ssa.Options{})
+	id := ssa.IDOf(objects[1])
+	between(l, func() {
+		e.patch("x", definition, `[{"op":"replace","path":"/spec/versions/0/served","value":false}]`)
+		v2 := objects[1].DeepCopy()
+		v2.SetAPIVersion(id.Group + "/v2")
+		e.patch("x", v2, `[{"op":"replace","path":"/spec/a","value":2}]`)
+	})
+	two := ssa.Rule{Group: id.Group, Kind: "Gadget", Evaluate: func(_ context.Context, o map[string]any) (status, message string, err error) {
+		if a, _, _ := unstructured.NestedInt64(o, "spec", "a"); a != 2 {
+			return "InProgress", "", nil
+		}
+		return "Current", "", nil
+	}}
+	_, err := m.Wait(t.Context(), []ssa.Target{{ID: id, Version: "v1"}}, ssa.WaitOptions{Rules: []ssa.Rule{two}, Timeout: 90 * time.Second})
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
+// SSA-76: an event whose object cannot be read is not lost.
+func TestWaitReadsAgainWhatFailed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	r := e.apply(e.objects(cm("")), ssa.PlanOptions{})
+	m, l := e.overLine(ssa.Options{})
+	watching, failures := make(chan struct{}), 0
+	l.set(func(_ int, r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		switch {
+		case r.URL.Query().Get("watch") != "":
+			resp, err := send()
+			select {
+			case <-watching:
+			default:
+				close(watching)
+			}
+			return resp, err
+		case strings.HasSuffix(r.URL.Path, "/configmaps/c") && failures < 1:
+			failures++
+			return answer(r, http.StatusBadRequest, nil, "")
+		}
+		return send()
+	})
+	w := m.StartWait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true})
+	<-watching
+	e.delete(e.objects(cm(""))[0])
+	e.g.Eventually(w.Done(), "90s").Should(BeClosed())
+	e.g.Expect(w.Err()).NotTo(HaveOccurred())
 }
 
 // F14, SSA-20, N49: an aggregated API without its server: its kinds are not

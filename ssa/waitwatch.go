@@ -133,7 +133,7 @@ func (g *group) run(ctx context.Context) {
 			g.poll(ctx)
 			return
 		case err != nil:
-			if sleep(ctx, jitter(time.Second)) != nil {
+			if g.kindLost(ctx, err) || sleep(ctx, jitter(time.Second)) != nil {
 				return
 			}
 			continue
@@ -151,6 +151,32 @@ func (g *group) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// kindLost handles a LIST that failed. When the server does not serve the
+// kind any more, its objects are gone; it reports whether that is what was
+// waited for. Otherwise the kind may come back, or is served in another
+// version: the next LIST asks for that one.
+func (g *group) kindLost(ctx context.Context, err error) bool {
+	if !apierrors.IsNotFound(err) {
+		return false
+	}
+	gvk := g.r.GVK
+	if c, ok := g.w.m.c.(Refresher); ok {
+		c.Refresh(gvk.Group)
+	}
+	r, err := g.w.m.resource(ctx, inventory.Item{ID: ID{Group: gvk.Group, Kind: gvk.Kind}, Version: gvk.Version})
+	switch {
+	case err == nil:
+		g.r = r
+		return false
+	case !isUnknownKind(err):
+		return false
+	}
+	for _, i := range slices.Sorted(maps.Values(g.index)) {
+		g.w.miss(i)
+	}
+	return g.w.o.Gone
 }
 
 func (g *group) perNamespace(ctx context.Context) {
@@ -189,26 +215,23 @@ func (g *group) list(ctx context.Context) (rv string, strangers []*group, err er
 		}
 		return rv, nil, nil
 	}
-	return rv, g.strangers(ctx, missing), nil
+	strangers, err = g.strangers(ctx, missing)
+	return rv, strangers, err
 }
 
 func keyOf(u *unstructured.Unstructured) objectKey { return objectKey{u.GetNamespace(), u.GetName()} }
 
 // strangers finds the objects that the LIST by owner labels does not show:
 // absent ones, and ones of somebody else.
-func (g *group) strangers(ctx context.Context, missing []int) []*group {
+func (g *group) strangers(ctx context.Context, missing []int) ([]*group, error) {
 	var foreign []int
 	for _, i := range missing {
-		t := &g.w.targets[i]
-		l, err := g.w.m.get(ctx, g.r, t.id.Namespace, t.id.Name)
+		l, err := g.look(ctx, i)
 		switch {
-		case err == nil && l == nil:
-			g.w.miss(i)
-		case err == nil:
-			g.w.see(ctx, i, l.u, g.r.HasStatus)
-			if !g.w.m.o.Owner.owns(l.u) {
-				foreign = append(foreign, i)
-			}
+		case err != nil:
+			return nil, err
+		case l != nil && !g.w.m.o.Owner.owns(l.u):
+			foreign = append(foreign, i)
 		}
 	}
 	if len(foreign) <= maxNameWatch {
@@ -217,7 +240,7 @@ func (g *group) strangers(ctx context.Context, missing []int) []*group {
 			id := g.w.targets[i].id
 			out = append(out, &group{w: g.w, r: g.r, namespace: id.Namespace, field: "metadata.name=" + id.Name, index: map[objectKey]int{{id.Namespace, id.Name}: i}})
 		}
-		return out
+		return out, nil
 	}
 	byNamespace := map[string]*group{}
 	for _, i := range foreign {
@@ -229,10 +252,30 @@ func (g *group) strangers(ctx context.Context, missing []int) []*group {
 		}
 		n.index[objectKey{id.Namespace, id.Name}] = i
 	}
-	return slices.Collect(maps.Values(byNamespace))
+	return slices.Collect(maps.Values(byNamespace)), nil
 }
 
-var errRelist = errors.New("the watch is too old")
+// look reads one target by name; nil when it is absent or may not be read.
+func (g *group) look(ctx context.Context, i int) (*liveObject, error) {
+	t := &g.w.targets[i]
+	l, err := g.w.m.get(ctx, g.r, t.id.Namespace, t.id.Name)
+	switch {
+	case apierrors.IsForbidden(err):
+		g.w.mu.Lock()
+		g.w.set(i, status.Result{Status: status.Unknown, Reason: "Forbidden", Message: oneLine(err.Error())})
+		g.w.mu.Unlock()
+		return nil, nil //nolint:nilnil // the status says it
+	case err != nil:
+		return nil, err
+	case l == nil:
+		g.w.miss(i)
+	default:
+		g.w.see(ctx, i, l.u, g.r.HasStatus)
+	}
+	return l, nil
+}
+
+var errRelist = errors.New("list again")
 
 // follow watches from rv on, resuming watches that end. It returns when the
 // state must be listed again.
@@ -288,23 +331,13 @@ func (g *group) consume(ctx context.Context, wi watch.Interface, rv string) (str
 			continue
 		}
 		if ev.Type == watch.Deleted {
-			g.deleted(ctx, i)
+			// A watch with a selector says so also when the labels changed.
+			if _, err := g.look(ctx, i); err != nil {
+				return rv, fmt.Errorf("%w: %w", errRelist, err)
+			}
 			continue
 		}
 		g.w.see(ctx, i, u, g.r.HasStatus)
-	}
-}
-
-// deleted handles a DELETED event, which a watch with a selector sends also
-// when the labels changed.
-func (g *group) deleted(ctx context.Context, i int) {
-	t := &g.w.targets[i]
-	l, err := g.w.m.get(ctx, g.r, t.id.Namespace, t.id.Name)
-	switch {
-	case err == nil && l == nil:
-		g.w.miss(i)
-	case err == nil:
-		g.w.see(ctx, i, l.u, g.r.HasStatus)
 	}
 }
 
@@ -313,14 +346,21 @@ func (g *group) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		_, _, err := g.list(ctx)
 		if apierrors.IsForbidden(err) {
-			for _, i := range slices.Sorted(maps.Values(g.index)) {
-				g.deleted(ctx, i)
-			}
+			err = g.lookAll(ctx)
 		}
-		if sleep(ctx, pollEvery) != nil {
+		if g.kindLost(ctx, err) || sleep(ctx, pollEvery) != nil {
 			return
 		}
 	}
+}
+
+func (g *group) lookAll(ctx context.Context) error {
+	for _, i := range slices.Sorted(maps.Values(g.index)) {
+		if _, err := g.look(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bindingModes reads the storage classes; "" is the default class.
