@@ -31,7 +31,8 @@ type Cluster interface {
 	Get(ctx context.Context, r Resource, namespace, name string) (*unstructured.Unstructured, error)
 	// Send writes. It returns what the server replied; nil for a deletion.
 	Send(ctx context.Context, w Write) (*unstructured.Unstructured, error)
-	// Watch starts at ListOptions.ResourceVersion.
+	// Watch starts at ListOptions.ResourceVersion. Watches of the same may
+	// share a request: do not modify the objects of events.
 	Watch(ctx context.Context, r Resource, o ListOptions) (watch.Interface, error)
 }
 

@@ -6,7 +6,9 @@ package ssa_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,4 +184,32 @@ func TestTerminatingIsAwaited(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(HaveKeyWithValue("ConfigMap/c", "created"))
 	g.Expect(e.live(plain[0]).GetUID()).NotTo(Equal(uid))
+}
+
+// SSA-15: a definition counts as established when discovery knows its kind,
+// which is a moment later than its condition: what needs the kind can be
+// planned right after.
+func TestEstablishedMeansDiscovered(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	group := e.ns + ".example.com"
+	m, l := e.overLine(ssa.Options{})
+	var late atomic.Int32
+	l.set(func(_ int, r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		if r.URL.Path == "/apis/"+group+"/v1" && late.Add(1) <= 3 {
+			return answer(r, http.StatusNotFound, nil, "404 page not found")
+		}
+		return send()
+	})
+	definition := e.objects(crd(group, ""))
+	t.Cleanup(func() { e.cleanup(definition) })
+	p, err := m.Plan(t.Context(), definition, ssa.PlanOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = m.Apply(t.Context(), p, ssa.ApplyOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(late.Load()).To(BeNumerically(">", 3))
+	p, err = m.Plan(t.Context(), e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\n"), ssa.PlanOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(decisions(p)).To(Equal(map[string]string{"Widget/w": "create Absent"}))
 }

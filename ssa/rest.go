@@ -72,6 +72,7 @@ type restCluster struct {
 	o       ClusterOptions
 	limiter *limiter
 	kinds   *kindCache
+	watches watchShare
 	id      string
 
 	fairness sync.Once
@@ -100,7 +101,7 @@ func NewCluster(cfg *rest.Config, o ClusterOptions) (Cluster, error) {
 	}
 	c := &restCluster{
 		base: base, http: client, o: o, limiter: newLimiter(o.Concurrency),
-		id: base.Host + base.Path,
+		watches: watchShare{running: map[watchKey]*stream{}}, id: base.Host + base.Path,
 	}
 	c.kinds = newKindCache(c)
 	return c, nil

@@ -11,22 +11,49 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// establishTime bounds the wait for definitions of kinds.
-const establishTime = 60 * time.Second
+// establishTime bounds the wait for definitions of kinds; discovery is asked
+// again after discoverPause, then less often.
+const (
+	establishTime = 60 * time.Second
+	discoverPause = 20 * time.Millisecond
+)
 
 // established waits until the kinds that entries[from:to] defined are served.
 func (a *applier) established(ctx context.Context, from, to int) bool {
 	var targets []Target
+	var kinds []schema.GroupVersionKind
 	for i := from; i < to; i++ {
 		e, o := &a.entries[i], &a.res.Outcomes[i]
 		if o.changed && groupKind(e.ID) == (schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}) {
 			targets = append(targets, Target{ID: e.ID, Version: e.Version, UID: o.UID})
+			kinds = append(kinds, definedKinds(e.x.desired.Object)...)
 			if r, ok := a.m.c.(Refresher); ok {
 				r.Refresh(nestedString(e.x.desired.Object, "spec", "group"))
 			}
 		}
 	}
-	return a.waitFor(ctx, targets, establishTime)
+	end := time.Now().Add(establishTime)
+	if !a.waitFor(ctx, targets, establishTime) {
+		return false
+	}
+	for _, gvk := range kinds {
+		a.discovered(ctx, gvk, end)
+	}
+	return true
+}
+
+// discovered waits until discovery knows the kind: the server says that a
+// definition is established shortly before it serves the kind. When that takes
+// too long, who needs the kind will say so.
+func (a *applier) discovered(ctx context.Context, gvk schema.GroupVersionKind, end time.Time) {
+	for pause := discoverPause; ; pause = min(2*pause, time.Second) {
+		if _, err := a.m.c.Resource(ctx, gvk); !isUnknownKind(err) {
+			return
+		}
+		if time.Now().After(end) || sleep(ctx, pause) != nil {
+			return
+		}
+	}
 }
 
 // await waits for what the stage created or updated.

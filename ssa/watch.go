@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/jsonx"
@@ -22,11 +21,19 @@ import (
 )
 
 // Watch implements [Cluster]. The server ends a watch after some minutes;
-// callers resume it from the last resourceVersion.
+// callers resume it from the last resourceVersion. Watches of the same share
+// one request while they last.
 func (c *restCluster) Watch(ctx context.Context, r Resource, o ListOptions) (watch.Interface, error) {
 	if err := checkPath(o.Namespace); err != nil {
 		return nil, err
 	}
+	open := func(ctx context.Context) (*watchBody, error) { return c.openWatch(ctx, r, o) }
+	key := watchKey{gvr: r.GVR, namespace: o.Namespace, labels: o.LabelSelector, fields: o.FieldSelector}
+	return c.watches.watch(ctx, key, o.ResourceVersion, open)
+}
+
+// openWatch sends the request. The body ends when ctx does.
+func (c *restCluster) openWatch(ctx context.Context, r Resource, o ListOptions) (*watchBody, error) {
 	q := url.Values{"watch": {"true"}, "allowWatchBookmarks": {"true"}}
 	for k, v := range map[string]string{"labelSelector": o.LabelSelector, "fieldSelector": o.FieldSelector, "resourceVersion": o.ResourceVersion} {
 		if v != "" {
@@ -39,7 +46,7 @@ func (c *restCluster) Watch(ctx context.Context, r Resource, o ListOptions) (wat
 	start := time.Now()
 	wctx, cancel := context.WithCancel(ctx)
 	slow := time.AfterFunc(c.o.RequestTimeout, cancel)
-	resp, err := c.openWatch(wctx, c.url(pathOf(r, o.Namespace, ""), q))
+	resp, err := c.send(wctx, c.url(pathOf(r, o.Namespace, ""), q))
 	slow.Stop()
 	req := request{verb: "watch", method: http.MethodGet, resource: r, namespace: o.Namespace}
 	rep := &reply{}
@@ -59,12 +66,10 @@ func (c *restCluster) Watch(ctx context.Context, r Resource, o ListOptions) (wat
 		rep.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10)) //nolint:forbidigo // bounded here
 		return nil, statusError(rep, req)
 	}
-	w := &httpWatch{body: resp.Body, cancel: cancel, events: make(chan watch.Event), done: make(chan struct{})}
-	go w.run(r)
-	return w, nil
+	return &watchBody{body: resp.Body, cancel: cancel, dec: json.NewDecoder(bufio.NewReaderSize(resp.Body, 32<<10)), r: r}, nil
 }
 
-func (c *restCluster) openWatch(ctx context.Context, address string) (*http.Response, error) {
+func (c *restCluster) send(ctx context.Context, address string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -73,62 +78,51 @@ func (c *restCluster) openWatch(ctx context.Context, address string) (*http.Resp
 	return c.http.Do(req)
 }
 
-type httpWatch struct {
+// watchBody is the body of a watch. For one goroutine.
+type watchBody struct {
 	body   io.ReadCloser
 	cancel context.CancelFunc
-	events chan watch.Event
-	done   chan struct{}
-	stop   sync.Once
+	dec    *json.Decoder
+	d      jsonx.Decoder
+	r      Resource
 }
 
-// ResultChan implements [watch.Interface].
-func (w *httpWatch) ResultChan() <-chan watch.Event { return w.events }
-
-// Stop implements [watch.Interface].
-func (w *httpWatch) Stop() {
-	w.stop.Do(func() {
-		close(w.done)
-		w.cancel()
-	})
+func (b *watchBody) close() {
+	b.cancel()
+	_ = b.body.Close()
 }
 
-func (w *httpWatch) run(r Resource) {
-	defer close(w.events)
-	defer w.body.Close() //nolint:errcheck // nothing is written
-	defer w.cancel()
-	dec := json.NewDecoder(bufio.NewReaderSize(w.body, 32<<10))
-	var d jsonx.Decoder
-	for {
-		var frame struct {
-			Type   watch.EventType `json:"type"`
-			Object json.RawMessage `json:"object"`
-		}
-		if err := dec.Decode(&frame); err != nil {
-			return
-		}
-		var object runtime.Object
-		if frame.Type == watch.Error {
-			var st metav1.Status
-			if err := json.Unmarshal(frame.Object, &st); err != nil {
-				return
-			}
-			object = &st
-		} else {
-			v, err := d.Value(string(frame.Object))
-			m, ok := v.(map[string]any)
-			if err != nil || !ok {
-				return
-			}
-			u := &unstructured.Unstructured{Object: m}
-			if u.GetKind() == "" {
-				u.SetGroupVersionKind(r.GVK)
-			}
-			object = u
-		}
-		select {
-		case w.events <- watch.Event{Type: frame.Type, Object: object}:
-		case <-w.done:
-			return
-		}
+// next reads one event and says how many bytes its object has. It fails when
+// the watch ends.
+func (b *watchBody) next() (ev watch.Event, size int, err error) {
+	var frame struct {
+		Type   watch.EventType `json:"type"`
+		Object json.RawMessage `json:"object"`
 	}
+	if err := b.dec.Decode(&frame); err != nil {
+		return ev, 0, err
+	}
+	var object runtime.Object
+	if frame.Type == watch.Error {
+		var st metav1.Status
+		if err := json.Unmarshal(frame.Object, &st); err != nil {
+			return ev, 0, err
+		}
+		object = &st
+	} else {
+		v, err := b.d.Value(string(frame.Object))
+		if err != nil {
+			return ev, 0, err
+		}
+		m, ok := v.(map[string]any)
+		if !ok {
+			return ev, 0, jsonx.ErrSyntax
+		}
+		u := &unstructured.Unstructured{Object: m}
+		if u.GetKind() == "" {
+			u.SetGroupVersionKind(b.r.GVK)
+		}
+		object = u
+	}
+	return watch.Event{Type: frame.Type, Object: object}, len(frame.Object), nil
 }
