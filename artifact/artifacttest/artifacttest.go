@@ -23,7 +23,7 @@ import (
 
 // Run checks a driver. newDriver returns an empty one; it registers its own
 // cleanup. With GITOPS_KIT_LONG=1 in the environment it stores 10,000 files
-// instead of 1,000.
+// instead of 1,000; with -test.short 150.
 func Run(t *testing.T, newDriver func(testing.TB) artifact.Driver) {
 	t.Helper()
 	for _, c := range []struct {
@@ -213,7 +213,10 @@ func openReaders(t *testing.T, d artifact.Driver) {
 // atomicReplace has readers look at a key while it is rewritten: each sees
 // one of the versions as a whole, and none goes back.
 func atomicReplace(t *testing.T, d artifact.Driver) {
-	const versions = 60
+	versions := 60
+	if testing.Short() {
+		versions = 20
+	}
 	text := func(i int) string { return strings.Repeat(fmt.Sprintf("%06d", i), 20_000) }
 	put(t, d, key("x"), text(0))
 	ctx, stop := context.WithCancel(t.Context())
@@ -365,7 +368,7 @@ func manyFiles(t *testing.T, d artifact.Driver) {
 	n := 1000
 	switch {
 	case testing.Short():
-		n = 300
+		n = 150
 	case os.Getenv("GITOPS_KIT_LONG") == "1":
 		n = 10_000
 	}

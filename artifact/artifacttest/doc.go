@@ -16,7 +16,7 @@
 //
 // # Limits
 //
-// The suite writes about 20 MiB and 1,000 files; 300 with -short, 10,000 with
+// The suite writes about 20 MiB and 1,000 files; 150 with -short, 10,000 with
 // GITOPS_KIT_LONG=1 in the environment.
 //
 // # Concurrency

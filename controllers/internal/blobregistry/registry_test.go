@@ -111,6 +111,20 @@ func document(last int, sums ...string) []byte {
 	return fmt.Appendf(nil, `{"last":%d,"entries":[%s]}`, last, strings.Join(entries, ","))
 }
 
+// shorten makes the suite store 150 files, not 1,000, but in long runs.
+func shorten(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("GITOPS_KIT_LONG") == "1" {
+		return false
+	}
+	short := flag.Lookup("test.short").Value
+	before := short.String()
+	g := NewWithT(t)
+	g.Expect(short.Set("true")).To(Succeed())
+	t.Cleanup(func() { _ = short.Set(before) })
+	return true
+}
+
 // ART-31, ART-34, OCI-71, OCI-73: the suite of drivers over a registry with
 // tokens that expire. With GITOPS_KIT_LONG=1 also over TLS, and over one that
 // has next to no optional feature.
@@ -118,13 +132,7 @@ func TestConformance(t *testing.T) {
 	registries := map[string]ociserver.Options{
 		"Token": {PageSize: 2, Auth: ociserver.Auth{Mode: ociserver.AuthToken, Users: users, ExpireAfter: 50}},
 	}
-	if os.Getenv("GITOPS_KIT_LONG") != "1" { // the suite's own way to store 300 files, not 1,000
-		short := flag.Lookup("test.short").Value
-		before := short.String()
-		g := NewWithT(t)
-		g.Expect(short.Set("true")).To(Succeed())
-		t.Cleanup(func() { _ = short.Set(before) })
-	} else {
+	if !shorten(t) {
 		registries["TLS"] = ociserver.Options{TLS: true, HTTP2: true, Auth: ociserver.Auth{Mode: ociserver.AuthToken, Users: users}}
 		registries["Bare"] = bare
 	}
