@@ -13,6 +13,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -23,15 +24,17 @@ import (
 	"github.com/gitops-kit/sdk/testserver/controlplane/internal/kubeversion"
 )
 
-func main() { os.Exit(run(os.Args)) }
+func main() {
+	os.Exit(run(context.Background(), os.Args)) //nolint:forbidigo // a program has a first context and an exit code
+}
 
-func run(args []string) int {
+func run(ctx context.Context, args []string) int {
 	name := filepath.Base(args[0])
 	if applet, ok := applets()[name]; ok {
 		return applet(args)
 	}
 	if len(args) < 2 {
-		return cluster.Main(nil)
+		return cluster.Main(ctx, nil)
 	}
 	if applet, ok := applets()[args[1]]; ok {
 		return applet(args[1:])
@@ -43,11 +46,11 @@ func run(args []string) int {
 	case "assets":
 		return assets(args[2:])
 	case "component":
-		return cluster.Child()
+		return cluster.Child(ctx)
 	case "help":
 		_, _ = io.WriteString(os.Stdout, cluster.Usage())
 		return 0
 	default:
-		return cluster.Main(args[1:])
+		return cluster.Main(ctx, args[1:])
 	}
 }

@@ -323,6 +323,9 @@ func TestAPIServerIsReal(t *testing.T) {
 	raw, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(raw)).To(MatchRegexp(`kubernetes_build_info\{[^}]*git_version="v1\.37\.2"`))
+	// So are the feature gates, which components do not report by themselves.
+	g.Expect(string(raw)).To(MatchRegexp(`(?m)^kubernetes_feature_enabled\{name="APIServerIdentity",stage="BETA"\} 1$`))
+	g.Expect(string(raw)).To(MatchRegexp(`(?m)^kubernetes_feature_enabled\{name="AllAlpha",stage="ALPHA"\} 0$`))
 
 	// A service without selector keeps its address; the root CA is published.
 	g.Eventually(ctx, func() error {

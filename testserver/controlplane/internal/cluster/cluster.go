@@ -130,7 +130,7 @@ func (c *cluster) startOthers(ctx context.Context) error {
 	scheduler.Args = append(scheduler.Args, c.o.SchedulerFlags...)
 	nodes := spec{Name: nameKubelet, Nodes: c.o.Nodes, Dir: dir, Kubeconfig: kubeconfigOf(dir, nameKubelet)}
 	for _, s := range []spec{manager, scheduler} {
-		if err := c.startPart(s, nil, func() {}); err != nil {
+		if err := c.startPart(ctx, s, nil, func() {}); err != nil {
 			return err
 		}
 	}
@@ -185,6 +185,7 @@ func (c *cluster) writeFiles() error {
 		file := kubeconfigOf(dir, client.File)
 		if client.File == "admin" {
 			file = c.d.kubeconfig
+			c.d.wrote.Store(true)
 			config, err := clientcmd.RESTConfigFromKubeConfig(text)
 			if err != nil {
 				return err
@@ -227,7 +228,7 @@ current-context: gitops-kit
 }
 
 // startPart starts a component. Its early end is in c.failed.
-func (c *cluster) startPart(s spec, listener *net.TCPListener, ready func()) error {
+func (c *cluster) startPart(ctx context.Context, s spec, listener *net.TCPListener, ready func()) error {
 	var p *part
 	if c.o.Split || s.Name == nameAPIServer && c.apiStarts > restartsHere {
 		var err error
@@ -238,7 +239,7 @@ func (c *cluster) startPart(s spec, listener *net.TCPListener, ready func()) err
 			_ = listener.Close() // the child has its own descriptor
 		}
 	} else {
-		p = startHere(s, listener, ready, c.failed.set)
+		p = startHere(ctx, s, listener, ready, c.failed.set)
 	}
 	c.mu.Lock()
 	c.parts[s.Name] = p
@@ -255,7 +256,7 @@ func (c *cluster) startPart(s spec, listener *net.TCPListener, ready func()) err
 func (c *cluster) startAndWait(ctx context.Context, s spec) error {
 	ready := make(chan struct{})
 	var once sync.Once
-	if err := c.startPart(s, nil, func() { once.Do(func() { close(ready) }) }); err != nil {
+	if err := c.startPart(ctx, s, nil, func() { once.Do(func() { close(ready) }) }); err != nil {
 		return err
 	}
 	select {
@@ -296,7 +297,7 @@ func (c *cluster) startAPIServer(ctx context.Context) error {
 	}
 	args = append(args, c.o.APIServerFlags...)
 	c.apiStarts++
-	if err := c.startPart(spec{Name: nameAPIServer, Args: args}, listener, func() {}); err != nil {
+	if err := c.startPart(ctx, spec{Name: nameAPIServer, Args: args}, listener, func() {}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	return c.await(ctx, "API server", func(ctx context.Context) (bool, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -19,6 +20,7 @@ type dir struct {
 	socketDir  string
 	log        string
 	kubeconfig string
+	wrote      atomic.Bool // kubeconfig, or began to: from then on it is ours
 	keep       bool
 	made       bool // the directory itself is ours
 	outside    bool // socketDir is not in it
@@ -89,7 +91,7 @@ func (d *dir) acquire() error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		path := d.path
-		*d = dir{keep: true} // nothing here is ours to remove
+		d.path, d.made = "", false // nothing here is ours to remove
 		return fmt.Errorf("data directory %q is in use: %w", path, err)
 	}
 	d.lock = f
@@ -170,7 +172,7 @@ func (d *dir) remove() {
 		if d.run != nil {
 			_ = d.run.Close()
 		}
-		if d.kubeconfig != "" {
+		if d.wrote.Load() {
 			_ = os.Remove(d.kubeconfig)
 		}
 		if d.path == "" {

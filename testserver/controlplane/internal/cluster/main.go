@@ -21,9 +21,13 @@ import (
 // process ends as it is.
 const stopLimit = 4 * time.Second
 
-// Main runs a control plane until it is told to stop, and returns the exit
-// code.
-func Main(args []string) int {
+// exitInterrupted is the exit code after a second signal: 128 and the number of
+// SIGINT, as shells have it.
+const exitInterrupted = 130
+
+// Main runs a control plane until it is told to stop or ctx ends, and returns
+// the exit code. Whatever still runs then ends with the process.
+func Main(ctx context.Context, args []string) int {
 	started := time.Now()
 	o, err := Parse(args)
 	if errHelp(err) {
@@ -37,7 +41,7 @@ func Main(args []string) int {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) // whoever read the output may be gone; EFBIG says the same
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	ctx, stop := context.WithCancelCause(context.Background())
+	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	watchParent(func() { stop(errParent) })
 	d, err := newDir(o)
@@ -51,21 +55,27 @@ func Main(args []string) int {
 	}
 	// A panic is seen where errors are, too.
 	_ = debug.SetCrashOutput(real, debug.CrashOptions{})
-	go func() {
-		<-signals
-		stop(errSignal)
-		<-signals // a second one does not wait for an orderly end
-		d.remove()
-		os.Exit(130)
-	}()
 
 	c := newCluster(o, d)
 	component.CatchExits(c.failed.set)
 	commands := readCommands(o, stop)
-	err = c.run(ctx, commands, func() {
-		_, _ = fmt.Fprintf(os.Stdout, "READY server=%s kubeconfig=%s pid=%d after=%.2f\n",
-			c.server, d.kubeconfig, os.Getpid(), time.Since(started).Seconds())
-	})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.run(ctx, commands, func() {
+			_, _ = fmt.Fprintf(os.Stdout, "READY server=%s kubeconfig=%s pid=%d after=%.2f\n",
+				c.server, d.kubeconfig, os.Getpid(), time.Since(started).Seconds())
+		})
+	}()
+	select {
+	case err = <-ended:
+	case <-signals:
+		stop(errSignal)
+		select {
+		case err = <-ended:
+		case <-signals: // a second one does not wait for an orderly end
+			return exitInterrupted
+		}
+	}
 	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return 0
 	}

@@ -168,10 +168,11 @@ func (p *part) stop(limit time.Duration) bool {
 	}
 }
 
-// startHere runs a component in this process. A panic of its main goroutine is
-// an error like others.
-func startHere(s spec, listener net.Listener, ready func(), fail func(error)) *part {
-	ctx, cancel := context.WithCancel(context.Background())
+// startHere runs a component in this process, until it is told to end: ctx ends
+// for all of them at once, but they end one after the other. A panic of its main
+// goroutine is an error like others.
+func startHere(ctx context.Context, s spec, listener net.Listener, ready func(), fail func(error)) *part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &part{name: s.Name, end: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
@@ -279,12 +280,12 @@ func startChild(s spec, listener *net.TCPListener, ready func()) (*part, error) 
 }
 
 // Child runs one component whose specification is on standard input, until
-// SIGTERM, the end of standard input, or the end of the parent.
-func Child() int {
+// SIGTERM, the end of standard input, the end of the parent, or that of ctx.
+func Child(ctx context.Context) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
 	signal.Ignore(os.Interrupt, syscall.SIGHUP) // the parent decides
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watchParent(cancel)
 	var s spec

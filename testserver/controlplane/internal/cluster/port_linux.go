@@ -25,12 +25,10 @@ type port struct {
 }
 
 func reserve(_ context.Context, host string, number int) (*port, error) {
-	family, addr := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: number})
 	ip := net.ParseIP(host)
+	family, addr := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: number, Addr: [16]byte(ip.To16())})
 	if v4 := ip.To4(); v4 != nil {
-		addr = &unix.SockaddrInet4{Port: number, Addr: [4]byte(v4)}
-	} else {
-		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: number, Addr: [16]byte(ip.To16())}
+		family, addr = unix.AF_INET, &unix.SockaddrInet4{Port: number, Addr: [4]byte(v4)}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

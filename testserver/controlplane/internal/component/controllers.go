@@ -99,8 +99,10 @@ func RunControllerManager(ctx context.Context, args []string) error {
 // ended judges the end of a component by its context: some return an error
 // on a normal end, some nil on an early one.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
 	}
 	if err == nil {
 		return errors.New("it ended by itself")

@@ -18,22 +18,17 @@ import (
 	"k8s.io/component-base/version"
 )
 
+// The official build sets these with linker flags; so does this package, by
+// name.
+//
 //go:linkname gitVersion k8s.io/component-base/version.gitVersion
-var gitVersion string
-
 //go:linkname gitMajor k8s.io/component-base/version.gitMajor
-var gitMajor string
-
 //go:linkname gitMinor k8s.io/component-base/version.gitMinor
-var gitMinor string
-
 //go:linkname gitCommit k8s.io/component-base/version.gitCommit
-var gitCommit string
-
 //go:linkname gitTreeState k8s.io/component-base/version.gitTreeState
-var gitTreeState string
+var gitVersion, gitMajor, gitMinor, gitCommit, gitTreeState string //nolint:gochecknoglobals // they are those of another package
 
-func init() {
+func init() { //nolint:gochecknoinits // the metric reads them in an init of its own
 	v := Kubernetes()
 	if v == "" {
 		return
