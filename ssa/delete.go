@@ -292,6 +292,7 @@ func (d *deleter) again(ctx context.Context, e *DeleteEntry, out *Outcome) bool 
 			e.fail(cerr)
 		} else {
 			j.judge(e, l, err)
+			j.claimed(ctx, e)
 		}
 		if e.Decision != DecisionDelete {
 			break

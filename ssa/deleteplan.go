@@ -424,16 +424,33 @@ func (d *deletePlanner) claims(ctx context.Context) error {
 		return fmt.Errorf("look for claims: %w", err)
 	}
 	for i := range d.p.Entries {
-		e := &d.p.Entries[i]
-		by, ok := claimed[e.ID]
-		if !ok || e.Decision != DecisionDelete {
-			continue
-		}
-		other, labelled := d.m.o.Owner.ownerOf(e.live)
-		moved := labelled && other.Name == labelValue(by.Name) && other.Namespace == labelValue(by.Namespace)
-		e.skip(WhyMoved, !moved)
+		d.yield(&d.p.Entries[i], claimed)
 	}
 	return nil
+}
+
+// yield leaves the object to the set that claims it.
+func (d *deletePlanner) yield(e *DeleteEntry, claimed map[ID]Owner) {
+	by, ok := claimed[e.ID]
+	if !ok || e.Decision != DecisionDelete {
+		return
+	}
+	other, labelled := d.m.o.Owner.ownerOf(e.live)
+	moved := labelled && other.Name == labelValue(by.Name) && other.Namespace == labelValue(by.Namespace)
+	e.skip(WhyMoved, !moved)
+}
+
+// claimed asks again for one object, after it changed.
+func (d *deletePlanner) claimed(ctx context.Context, e *DeleteEntry) {
+	if d.o.Claimed == nil || e.Decision != DecisionDelete {
+		return
+	}
+	claimed, err := d.o.Claimed(ctx, []ID{e.ID})
+	if err != nil {
+		e.fail(fmt.Errorf("look for claims: %w", err))
+		return
+	}
+	d.yield(e, claimed)
 }
 
 func (d *deletePlanner) dependencies() {

@@ -243,3 +243,53 @@ func TestForeignChunks(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(set.Len()).To(Equal(1))
 }
+
+// SSA-85, SSA-91: an object that another set claims between plan and deletion
+// is spared when it turns out to have changed; so is one of which the claims
+// cannot be read.
+func TestClaimedSincePlan(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		claimed map[string]bool
+		err     error
+		want    string
+	}{
+		"Claimed":    {map[string]bool{"c": true}, nil, "skipped Moved"},
+		"Unreadable": {nil, errInjected, "failed NotListed"},
+		"Nobody":     {nil, nil, "deleted NotListed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, ssa.Options{})
+			g := e.g
+			objects := e.objects(cm(""))
+			t.Cleanup(func() { e.cleanup(objects) })
+			old := e.apply(objects, ssa.PlanOptions{}).Inventory()
+			later := false
+			o := ssa.DeleteOptions{Claimed: func(_ context.Context, ids []ssa.ID) (map[ssa.ID]ssa.Owner, error) {
+				if !later {
+					return nil, nil //nolint:nilnil // nothing is claimed
+				}
+				out := map[ssa.ID]ssa.Owner{}
+				for _, id := range ids {
+					if tc.claimed[id.Name] {
+						out[id] = ssa.Owner{Name: "other"}
+					}
+				}
+				return out, tc.err
+			}}
+			dp, err := e.m.PlanPrune(t.Context(), old, kept{inventory.Set{}, true}, ssa.PruneOptions{DeleteOptions: o, AllowEmpty: true})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(dp.Deletions()).To(HaveLen(1))
+			e.patch("user", objects[0], `[{"op":"add","path":"/metadata/annotations","value":{"touched":"yes"}}]`)
+			later = true
+			res, err := e.m.Delete(t.Context(), dp, o)
+			g.Expect(err != nil).To(Equal(tc.err != nil), "%v", err)
+			g.Expect(errors.Is(err, tc.err)).To(BeTrue())
+			g.Expect(string(res.Outcomes[0].Action) + " " + string(res.Outcomes[0].Why)).To(Equal(tc.want))
+			deleted := res.Outcomes[0].Action == ssa.ActionDeleted
+			g.Expect(e.live(objects[0]) == nil).To(Equal(deleted))
+			g.Expect(res.Inventory().Contains(ssa.IDOf(objects[0]))).To(Equal(!deleted))
+		})
+	}
+}

@@ -240,6 +240,39 @@ func TestConflictOfSpellings(t *testing.T) {
 	g.Expect(decisions(full)).To(HaveKeyWithValue("PodTemplate/p", "blocked Invalid"))
 }
 
+// SSA-34: the server stores quantities in their canonical spelling; an object
+// that spells them otherwise is unchanged, by proof and by dry-run alike.
+func TestSpellingsOfQuantities(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	objects := e.objects(`
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: p, namespace: NS}
+template:
+  spec:
+    containers:
+    - {name: c, image: i, resources: {requests: {cpu: "0.1", memory: 1024Mi}, limits: {cpu: 1000m, memory: 2048Mi, ephemeral-storage: "1000"}}}
+    volumes: [{name: v, emptyDir: {sizeLimit: 1024Ki}}]
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: q, namespace: NS}
+spec: {hard: {limits.cpu: 5000m, pods: "10"}}
+`)
+	e.apply(objects, ssa.PlanOptions{})
+	containers, _, _ := unstructured.NestedSlice(e.live(objects[0]).Object, "template", "spec", "containers")
+	c, _ := containers[0].(map[string]any)
+	g.Expect(c["resources"]).To(Equal(map[string]any{
+		"requests": map[string]any{"cpu": "100m", "memory": "1Gi"}, "limits": map[string]any{"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1k"},
+	}))
+	e.rec.Reset()
+	g.Expect(decisions(e.plan(objects, ssa.PlanOptions{}))).To(Equal(map[string]string{"PodTemplate/p": "unchanged Proved", "ResourceQuota/q": "unchanged Proved"}))
+	g.Expect(e.rec.Count(isDryRun)).To(BeZero())
+	g.Expect(decisions(e.plan(objects, ssa.PlanOptions{VerifyEvery: 1}))).To(Equal(map[string]string{"PodTemplate/p": "unchanged Verified", "ResourceQuota/q": "unchanged Verified"}))
+}
+
 // SSA-77: rules decide custom kinds by what they report, the kind's before the
 // group's, and neither when the object is being deleted.
 func TestWaitForCustomHealth(t *testing.T) {
