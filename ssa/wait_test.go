@@ -99,6 +99,71 @@ func TestWaitThatFails(t *testing.T) {
 	g.Expect(w.Result().Targets).To(HaveLen(1))
 }
 
+// SSA-81: what fails to become ready says why, from its pods and warnings, by
+// two requests.
+func TestWaitSaysWhatPodsWaitFor(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	objects := e.objects(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: pull, namespace: NS}
+spec: {selector: {matchLabels: {a: p}, matchExpressions: [{key: a, operator: Exists}]}, template: {metadata: {labels: {a: p}, annotations: {kubelet.gitops-kit.github.io/fail: image}}, spec: {containers: [{name: c, image: "example.com/i:1"}]}}}
+`)
+	r := e.apply(objects, ssa.PlanOptions{})
+	facts := func() []string {
+		e.rec.Reset()
+		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 300 * time.Millisecond})
+		g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue(), "%v", err)
+		return res.Targets[0].Facts
+	}
+	g.Eventually(facts, "90s").Should(ContainElement(MatchRegexp(`^pod pull-\S+, container c: (ErrImagePull|ImagePullBackOff)`)))
+	g.Expect(e.rec.Count(func(c ssatestCall) bool { return c.Verb == "list" && (c.Kind == "Pod" || c.Kind == "Event") })).To(Equal(2))
+}
+
+// SSA-83: what is not gone says what is left of it.
+func TestWaitGoneSaysWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, ssa.Options{})
+	g := e.g
+	objects := e.objects(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: NS-left}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: held, namespace: NS-left, finalizers: [example.com/hold]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d, namespace: NS, finalizers: [example.com/hold]}
+spec: {replicas: 2, selector: {matchLabels: {a: d}}, template: {metadata: {labels: {a: d}}, spec: {containers: [{name: c, image: "example.com/i:1"}]}}}
+`)
+	r := e.apply(objects, ssa.PlanOptions{})
+	defer func() {
+		for _, i := range []int{1, 2} {
+			e.patch("x", objects[i], `[{"op":"remove","path":"/metadata/finalizers"}]`)
+		}
+	}()
+	_, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
+	g.Expect(err).NotTo(HaveOccurred())
+	e.delete(objects[0])
+	e.delete(objects[2])
+	g.Eventually(func() map[string][]string {
+		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 300 * time.Millisecond})
+		g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue(), "%v", err)
+		facts := map[string][]string{}
+		for _, h := range res.Targets {
+			facts[h.ID.Kind] = h.Facts
+		}
+		return facts
+	}, "90s").Should(And(
+		HaveKeyWithValue("Namespace", ContainElement(ContainSubstring("configmaps. has 1 resource instances"))),
+		HaveKeyWithValue("Deployment", ConsistOf("finalizers: 1 example.com/hold", "2 pods remain"))))
+}
+
 // SSA-77
 func TestWaitRules(t *testing.T) {
 	e := newEnv(t, ssa.Options{})

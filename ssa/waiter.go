@@ -49,6 +49,7 @@ type tracked struct {
 	reason   string
 	message  string
 	facts    []string
+	pods     string // selects the pods of a workload that is not as it should be
 	events   int32
 	changed  bool
 	vanishes bool
@@ -306,6 +307,10 @@ func (w *Waiter) see(ctx context.Context, i int, u *unstructured.Unstructured, h
 		r = status.Result{Status: status.InProgress, Reason: "StatusNotReported", Message: "status was not reported yet"}
 	}
 	w.set(i, r)
+	t.pods = ""
+	if !t.ok {
+		t.pods = podSelector(u)
+	}
 }
 
 func (w *Waiter) seeForGone(i int, u *unstructured.Unstructured, uid string, r status.Result) {
@@ -315,7 +320,7 @@ func (w *Waiter) seeForGone(i int, u *unstructured.Unstructured, uid string, r s
 		return
 	}
 	t.uid = uid
-	t.facts = nil
+	t.facts, t.pods = contents(u), podSelector(u)
 	if f := u.GetFinalizers(); len(f) > 0 {
 		t.facts = append(t.facts, "finalizers: "+strconv.Itoa(len(f))+" "+oneLine(slices.Sorted(slices.Values(f))[0]))
 	}
