@@ -33,5 +33,6 @@
 //
 // # Telemetry
 //
-// [Options.Observe] hears of files written, unchanged, corrupt and removed.
+// [Options.Observe] hears of files written, unchanged, corrupt, restored and
+// removed.
 package artifact

@@ -84,6 +84,15 @@ type Spacer interface {
 	Space(ctx context.Context) (free, total int64, err error)
 }
 
+// Keeper is a driver that reads through a cache.
+type Keeper interface {
+	// Keep makes sure that the file that Get gave is in the storage itself, not
+	// in the cache alone: it asks, and stores what was lost again from the
+	// cache. [ErrNotFound] if it cannot: then the file has to be written anew.
+	// It may be called while Put reads.
+	Keep(ctx context.Context, key Key) (restored bool, err error)
+}
+
 // Sweeper is a driver that can clean up after a crash and list objects.
 type Sweeper interface {
 	// Sweep removes what a crash left and old quarantine.

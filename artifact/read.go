@@ -313,7 +313,8 @@ func (b *Blob) holds(ctx context.Context, want digest.Digest, size *int64) error
 
 // Check tells whether the file of an artifact is there and intact. A file
 // that is not is put aside, and the error is an [ErrCorrupt]; the next write
-// heals. A file that is not there is [ErrNotFound].
+// heals. A file that is not there is [ErrNotFound]. Whenever all bytes are
+// hashed, a [Keeper] is asked, too, and stores what it lost again.
 func (s *Store) Check(ctx context.Context, a *meta.Artifact, depth Depth) error {
 	b, err := s.blob(ctx, a)
 	if err != nil {
@@ -327,7 +328,10 @@ func (s *Store) Check(ctx context.Context, a *meta.Artifact, depth Depth) error 
 	case depth == Quick && b.Verified() && !s.due(b.Stat.Key):
 		return nil
 	}
-	return opError("check", b.Stat.Key, b.full(ctx))
+	if err := b.full(ctx); err != nil {
+		return opError("check", b.Stat.Key, err)
+	}
+	return opError("check", b.Stat.Key, s.keep(ctx, b.Stat))
 }
 
 // due counts quick checks and reports whether this one must be full.

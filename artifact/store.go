@@ -107,6 +107,7 @@ const (
 	Corrupt                    // a file was not what was stored, and put aside
 	Removed                    // a file was removed
 	Evicted                    // a file was removed early to make space
+	Restored                   // a file that the storage had lost was stored again from a cache
 )
 
 // Event is what [Options.Observe] is told.

@@ -47,7 +47,8 @@ type PackOptions struct {
 // Write stores what fill writes under k and describes it. The file appears
 // as a whole when everything is on disk; when fill or anything else fails,
 // nothing changed. Content that is stored already is not written again, and
-// the artifact has the time of its first writing.
+// the artifact has the time of its first writing; a [Keeper] is asked whether
+// it is stored indeed.
 //
 // fill may be called a second time: when space ran out and files that nobody
 // uses could be removed. It must then write everything again.
@@ -213,11 +214,30 @@ func (c *content) end() error {
 	case c.before == nil:
 		return io.EOF
 	case c.before.Digest == c.Digest() && c.before.Size == c.n:
+		switch err := c.s.keep(c.ctx, *c.before); {
+		case errors.Is(err, ErrNotFound):
+			return io.EOF // there was a copy of it only, and now not even that
+		case err != nil:
+			return err
+		}
 		return errUnchanged
 	case c.immutable:
 		return ErrConflict
 	}
 	return io.EOF
+}
+
+// keep makes sure that a file is not in a cache alone.
+func (s *Store) keep(ctx context.Context, st Stat) error {
+	k, ok := s.d.(Keeper)
+	if !ok {
+		return nil
+	}
+	restored, err := k.Keep(ctx, st.Key)
+	if restored {
+		s.observe(Event{Type: Restored, Key: st.Key, Size: st.Size})
+	}
+	return err
 }
 
 // Digest implements Content.

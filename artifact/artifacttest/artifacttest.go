@@ -37,6 +37,7 @@ func Run(t *testing.T, newDriver func(testing.TB) artifact.Driver) {
 		{"Order", order},
 		{"Keys", keys},
 		{"Links", links},
+		{"Keeping", keeping},
 		{"ManyFiles", manyFiles},
 		{"Cancelled", cancelled},
 		{"Store", store},
@@ -324,6 +325,29 @@ func keys(t *testing.T, d artifact.Driver) {
 	}
 	put(t, d, key(strings.Repeat("x", 255)), "longest")
 	put(t, d, key("A-z.0_9+:@=-"), "every byte")
+}
+
+// keeping asks a driver with a cache, if it is one, for what it has not lost.
+func keeping(t *testing.T, d artifact.Driver) {
+	k, ok := d.(artifact.Keeper)
+	if !ok {
+		return
+	}
+	st := put(t, d, key("x"), "content")
+	if restored, err := k.Keep(t.Context(), key("x")); restored || err != nil {
+		t.Errorf("Keep of a file that is there: %t, %v", restored, err)
+	}
+	if text, now := get(t, d, key("x")); text != "content" || now.Seq != st.Seq {
+		t.Errorf("Keep changed the file: %q %+v", text, now)
+	}
+	for _, unknown := range []artifact.Key{key("y"), {Kind: "test", Namespace: "default", Name: "nobody", File: "x"}} {
+		if restored, err := k.Keep(t.Context(), unknown); restored || !errors.Is(err, artifact.ErrNotFound) {
+			t.Errorf("Keep of %s: %t, %v, want ErrNotFound", unknown, restored, err)
+		}
+	}
+	if _, err := k.Keep(t.Context(), artifact.Key{}); err == nil {
+		t.Error("Keep accepted a key without parts")
+	}
 }
 
 func links(t *testing.T, d artifact.Driver) {

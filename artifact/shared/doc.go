@@ -9,7 +9,9 @@
 // [Blobs] is what the caller plugs in: blobs by digest, and one small
 // document for each object, replaced by compare-and-swap. A file exists when
 // the document names it; until then no reader sees it. One replica writes,
-// all of them read through a local cache.
+// all of them read through a local cache. A blob that the registry
+// lost is sent again by the one who writes, when the same content is written
+// or checked again.
 //
 // # Errors
 //

@@ -25,6 +25,7 @@ type memory struct {
 	pushes  int
 	pulls   int
 	gets    int
+	asked   int
 	before  func(op string) error
 }
 
@@ -71,6 +72,7 @@ func (m *memory) Pull(ctx context.Context, digest string) (io.ReadCloser, int64,
 func (m *memory) Has(ctx context.Context, digest string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	_, ok := m.blobs[digest]
 	return ok, ctx.Err()
 }

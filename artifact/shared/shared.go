@@ -8,13 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/artifact"
-	"github.com/gitops-kit/sdk/untar/digest"
 )
 
 // Blobs is a registry. Implementations are safe for concurrent use; the
@@ -95,6 +93,7 @@ var (
 	_ artifact.Driver      = (*Driver)(nil)
 	_ artifact.Linker      = (*Driver)(nil)
 	_ artifact.Quarantiner = (*Driver)(nil)
+	_ artifact.Keeper      = (*Driver)(nil)
 	_ artifact.Sweeper     = (*Driver)(nil)
 )
 
@@ -121,15 +120,20 @@ func New(b Blobs, o Options) (*Driver, error) {
 	return &Driver{b: b, o: o, c: c, indexes: map[string]read{}, named: map[string]int{}}, nil
 }
 
-// index returns the document of an object; without fresh at most Fresh old.
-func (d *Driver) index(ctx context.Context, name string, fresh bool) (read, error) {
+// known returns the document of an object if it was read not longer than Fresh
+// ago.
+func (d *Driver) known(name string) (read, bool) {
 	d.mu.Lock()
-	known, ok := d.indexes[name]
+	defer d.mu.Unlock()
+	r, ok := d.indexes[name]
+	return r, ok && time.Since(r.at) < d.o.Fresh
+}
+
+// index reads the document of an object.
+func (d *Driver) index(ctx context.Context, name string) (read, error) {
+	d.mu.Lock()
 	changes := d.changes
 	d.mu.Unlock()
-	if ok && !fresh && time.Since(known.at) < d.o.Fresh {
-		return known, nil
-	}
 	body, version, err := d.b.GetIndex(ctx, name)
 	if errors.Is(err, artifact.ErrNotFound) {
 		body, version, err = nil, "", nil
@@ -166,7 +170,7 @@ func (d *Driver) change(ctx context.Context, name string, fn func(*document) err
 	var err error
 	for range tries {
 		var r read
-		if r, err = d.index(ctx, name, true); err != nil {
+		if r, err = d.index(ctx, name); err != nil {
 			return err
 		}
 		doc := r.doc.clone()
@@ -265,34 +269,41 @@ func (d *Driver) discard(ctx context.Context, sum string) (gone bool, err error)
 	return err == nil, err
 }
 
-// Get implements [artifact.Driver] through the local cache.
+// Get implements [artifact.Driver] through the local cache. What an index that
+// was read a moment ago does not lead to is looked for in a new one; an index
+// that was read for this is believed.
 func (d *Driver) Get(ctx context.Context, key artifact.Key) (io.ReadSeekCloser, artifact.Stat, error) {
 	if err := key.Validate(); err != nil {
 		return nil, artifact.Stat{}, err
 	}
-	for _, fresh := range []bool{false, true} {
-		r, err := d.index(ctx, indexName(key), fresh)
-		if err != nil {
-			return nil, artifact.Stat{}, err
+	name := indexName(key)
+	if r, ok := d.known(name); ok {
+		f, st, err := d.open(ctx, r, key)
+		if !errors.Is(err, artifact.ErrNotFound) {
+			return f, st, err
 		}
-		k := key
-		if to, ok := r.doc.Links[key.File]; ok {
-			k.File = to
-		}
-		e, ok := r.doc.find(k.File)
-		if !ok {
-			continue
-		}
-		f, err := d.c.open(ctx, e.Digest, e.Size, d.b)
-		if errors.Is(err, artifact.ErrNotFound) && !fresh {
-			continue // an index that is out of date
-		}
-		if err != nil {
-			return nil, artifact.Stat{}, err
-		}
-		return f, e.stat(k), nil
 	}
-	return nil, artifact.Stat{}, artifact.ErrNotFound
+	r, err := d.index(ctx, name)
+	if err != nil {
+		return nil, artifact.Stat{}, err
+	}
+	return d.open(ctx, r, key)
+}
+
+// open opens what an index names.
+func (d *Driver) open(ctx context.Context, r read, key artifact.Key) (io.ReadSeekCloser, artifact.Stat, error) {
+	if to, ok := r.doc.Links[key.File]; ok {
+		key.File = to
+	}
+	e, ok := r.doc.find(key.File)
+	if !ok {
+		return nil, artifact.Stat{}, artifact.ErrNotFound
+	}
+	f, err := d.c.open(ctx, e.Digest, e.Size, d.b)
+	if err != nil {
+		return nil, artifact.Stat{}, err
+	}
+	return f, e.stat(key), nil
 }
 
 // List implements [artifact.Driver].
@@ -300,7 +311,7 @@ func (d *Driver) List(ctx context.Context, key artifact.Key) ([]artifact.Stat, e
 	if err := key.ValidateObject(); err != nil {
 		return nil, err
 	}
-	r, err := d.index(ctx, indexName(key), true)
+	r, err := d.index(ctx, indexName(key))
 	if err != nil {
 		return nil, err
 	}
@@ -358,9 +369,12 @@ func (d *Driver) Link(ctx context.Context, key artifact.Key, name string) error 
 // Quarantine implements [artifact.Quarantiner]: the local copy goes, and the
 // next reader pulls the blob again.
 func (d *Driver) Quarantine(ctx context.Context, key artifact.Key) error {
-	r, err := d.index(ctx, indexName(key), false)
-	if err != nil {
-		return err
+	r, ok := d.known(indexName(key))
+	if !ok {
+		var err error
+		if r, err = d.index(ctx, indexName(key)); err != nil {
+			return err
+		}
 	}
 	if e, ok := r.doc.find(key.File); ok {
 		return d.c.drop(e.Digest)
@@ -408,7 +422,7 @@ func (d *Driver) Sweep(ctx context.Context) error {
 	used := map[string]bool{}
 	due := map[string][]string{}
 	for _, n := range names {
-		r, err := d.index(ctx, n, true)
+		r, err := d.index(ctx, n)
 		if err != nil {
 			return err // who does not know all indexes deletes nothing
 		}
@@ -438,47 +452,4 @@ func (d *Driver) Sweep(ctx context.Context) error {
 		}))
 	}
 	return errors.Join(errs...)
-}
-
-// spooled is content on its way to the registry.
-type spooled struct {
-	c      *cache
-	file   *os.File
-	digest string
-	size   int64
-	kept   bool
-}
-
-// spool writes r to a file of the cache.
-func (c *cache) spool(ctx context.Context, r io.Reader) (*spooled, error) {
-	f, err := os.CreateTemp(c.dir, tempPattern)
-	if err != nil {
-		return nil, err
-	}
-	s := &spooled{c: c, file: f}
-	h, err := digest.New(digest.SHA256)
-	if err == nil {
-		s.size, err = io.Copy(io.MultiWriter(f, h), readerOf(ctx, r))
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		s.discard()
-		return nil, err
-	}
-	s.digest = digest.Sum(digest.SHA256, h).String()
-	if content, ok := r.(artifact.Content); ok {
-		s.digest = content.Digest()
-	}
-	return s, nil
-}
-
-func (s *spooled) keep() { s.kept = s.c.adopt(s.file.Name(), s.digest, s.size) == nil }
-
-func (s *spooled) discard() {
-	_ = s.file.Close()
-	if !s.kept {
-		_ = os.Remove(s.file.Name())
-	}
 }

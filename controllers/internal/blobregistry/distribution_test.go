@@ -210,6 +210,18 @@ func life(t *testing.T, d *distribution, deletes bool) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(d.count("PUT", "/blobs/uploads/")).To(Equal(uploads), "nothing is sent twice")
 
+	if deletes { // a blob that was lost comes back with the next write of it
+		g.Expect(r.Delete(t.Context(), two.Digest)).To(Succeed())
+		_, err = write(t.Context(), s, "four", "fourth")
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = read(t.Context(), other(), two)
+		g.Expect(errors.Is(err, artifact.ErrNotFound)).To(BeTrue(), "%v", err)
+		_, err = write(t.Context(), s, "two", "second")
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(read(t.Context(), other(), two)).To(Equal("second"))
+		g.Expect(driver(t, r).Delete(t.Context(), key("four"))).To(Succeed())
+	}
+
 	// What nobody names goes when its time has come, if the registry lets it.
 	g.Expect(other().Remove(t.Context(), key(""))).To(HaveField("Removed", HaveLen(3)))
 	prune, err := shared.New(r, shared.Options{Cache: t.TempDir(), Fresh: -1, Garbage: 1})

@@ -252,7 +252,7 @@ func TestRequests(t *testing.T) {
 		got = append(got, q.Method+" "+q.Route)
 	}
 	g.Expect(got).To(Equal([]string{
-		"GET manifest", "GET manifest", // is it stored already?
+		"GET manifest", // is it stored already?
 		"HEAD blob", "POST upload", "PUT upload",
 		"GET manifest", "GET manifest", "PUT manifest", "GET manifest", "DELETE manifest",
 		"GET manifest", // the store notes its verdict
@@ -277,6 +277,52 @@ func TestRequests(t *testing.T) {
 	n = len(s.Log())
 	g.Expect(read(t.Context(), follower, a)).To(Equal("second"))
 	g.Expect(s.Log()[n:]).To(BeEmpty(), "a hit asks nobody")
+	for _, name := range []string{"app", "nobody"} { // a document that is there, one that is not
+		k := key("nothing")
+		k.Name = name
+		n = len(s.Log())
+		_, err = store(t, open(t, s, blobregistry.Options{}), "").Lookup(t.Context(), k)
+		g.Expect(errors.Is(err, artifact.ErrNotFound)).To(BeTrue(), "%v", err)
+		g.Expect(s.Log()[n:]).To(HaveLen(1), "a path that names nothing")
+	}
+
+	// Content that is there already, in the rhythm of production.
+	d, err = shared.New(open(t, s, blobregistry.Options{}), shared.Options{Cache: t.TempDir(), Fresh: time.Hour})
+	g.Expect(err).NotTo(HaveOccurred())
+	leader, err = artifact.NewStore(d, artifact.Options{BaseURL: "h"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(read(t.Context(), leader, a)).To(Equal("second"))
+	n = len(s.Log())
+	_, err = write(t.Context(), leader, "second", "second")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Log()[n:]).To(HaveLen(1))
+	g.Expect(s.Log()[n].Method).To(Equal("HEAD"), "is it kept?")
+}
+
+// ART-16, ART-32: a blob that a registry lost comes back with the next write of
+// the same content, and with the layer that keeps it, which a write of
+// something else had to leave out.
+func TestLostBlob(t *testing.T) {
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		g := NewWithT(t)
+		s := ociserver.Start(t, ociserver.Options{})
+		other := open(t, s, blobregistry.Options{})
+		leader := store(t, open(t, s, blobregistry.Options{}), algorithm)
+		a, err := write(t.Context(), leader, "f", "content")
+		g.Expect(err).NotTo(HaveOccurred())
+		lost := sumOf("content")
+		g.Expect(other.Delete(t.Context(), lost)).To(Succeed())
+		_, err = write(t.Context(), leader, "g", "something else")
+		g.Expect(err).NotTo(HaveOccurred())
+		layers := func() string { _, m := s.Manifest(repo, blobregistry.Tag("test.default.app")); return string(m) }
+		g.Expect(layers()).NotTo(ContainSubstring(`"digest":"`+lost+`"`), "left out")
+		_, err = read(t.Context(), store(t, open(t, s, blobregistry.Options{}), algorithm), a)
+		g.Expect(errors.Is(err, artifact.ErrNotFound)).To(BeTrue(), "%v", err)
+		_, err = write(t.Context(), leader, "f", "content")
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(read(t.Context(), store(t, open(t, s, blobregistry.Options{}), algorithm), a)).To(Equal("content"))
+		g.Expect(layers()).To(ContainSubstring(`"digest":"` + lost + `"`))
+	}
 }
 
 // ART-12, ART-31: registries know blobs by sha256; other digests are found by
