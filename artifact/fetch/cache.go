@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gitops-kit/sdk/artifact/internal/fail"
 	"github.com/gitops-kit/sdk/artifact/internal/limits"
 	"github.com/gitops-kit/sdk/untar/digest"
 )
@@ -424,6 +425,7 @@ func (c *Cache) takeOver() error {
 			if err != nil || lock == nil {
 				continue // in use
 			}
+			fail.Point(failRemove)
 			_ = removeTree(path) // while its maker, if there is one after all, cannot lock it
 			_ = lock.Close()
 			continue

@@ -132,10 +132,9 @@ func (d *distribution) count(method, part string) int {
 }
 
 // open returns a client for a repository.
-func (d *distribution) open(t testing.TB, addr, repo string, o blobregistry.Options) *blobregistry.Registry {
+func (d *distribution) open(t testing.TB, addr, repo string) *blobregistry.Registry {
 	t.Helper()
-	o.Insecure, o.Backoff, o.Credentials = true, time.Millisecond, ann
-	r, err := blobregistry.New("oci://"+addr+"/"+repo, o)
+	r, err := blobregistry.New("oci://"+addr+"/"+repo, blobregistry.Options{Insecure: true, Backoff: time.Millisecond, Credentials: ann})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +152,7 @@ func TestDistribution(t *testing.T) {
 		n := 0
 		artifacttest.Run(t, func(tb testing.TB) artifact.Driver {
 			n++
-			return driver(tb, d.open(tb, d.addr, fmt.Sprint("team/suite-", n), blobregistry.Options{}))
+			return driver(tb, d.open(tb, d.addr, fmt.Sprint("team/suite-", n)))
 		})
 	})
 	for name, deletes := range map[string]bool{"Life": true, "LifeWithoutDeletion": false} {
@@ -177,7 +176,7 @@ func TestDistribution(t *testing.T) {
 // replaced, kept over a restart, deleted, swept, written again.
 func life(t *testing.T, d *distribution, deletes bool) {
 	g := NewWithT(t)
-	r := d.open(t, d.addr, repo, blobregistry.Options{})
+	r := d.open(t, d.addr, repo)
 	s := store(t, r, "")
 	one, err := write(t.Context(), s, "one", "first")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -185,7 +184,7 @@ func life(t *testing.T, d *distribution, deletes bool) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = s.Link(t.Context(), key("two"), "latest")
 	g.Expect(err).NotTo(HaveOccurred())
-	other := func() *artifact.Store { return store(t, d.open(t, d.addr, repo, blobregistry.Options{}), "") }
+	other := func() *artifact.Store { return store(t, d.open(t, d.addr, repo), "") }
 	g.Expect(read(t.Context(), other(), one)).To(Equal("first"))
 	b, err := other().Lookup(t.Context(), key("latest"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -242,7 +241,7 @@ func life(t *testing.T, d *distribution, deletes bool) {
 // are gone again, beside a tag of somebody else.
 func pages(t *testing.T, d *distribution) {
 	g := NewWithT(t)
-	r := d.open(t, d.addr, repo, blobregistry.Options{})
+	r := d.open(t, d.addr, repo)
 	sum := pushed(t, r, "one")
 	var want []string
 	for i := range 30 {
@@ -257,7 +256,7 @@ func pages(t *testing.T, d *distribution) {
 		want = append(want, name)
 	}
 	before := d.count("GET", "/tags/list")
-	got, err := d.open(t, d.addr, repo, blobregistry.Options{}).ListIndex(t.Context())
+	got, err := d.open(t, d.addr, repo).ListIndex(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got).To(ConsistOf(want))
 	g.Expect(d.count("GET", "/tags/list")-before).To(BeNumerically(">=", 3), "pages")
@@ -270,7 +269,7 @@ func pages(t *testing.T, d *distribution) {
 		g.Expect(errors.Is(err, shared.ErrConflict)).To(BeTrue(), "%v", err)
 		break
 	}
-	g.Expect(d.open(t, d.addr, "nobody/here", blobregistry.Options{}).ListIndex(t.Context())).To(BeEmpty())
+	g.Expect(d.open(t, d.addr, "nobody/here").ListIndex(t.Context())).To(BeEmpty())
 }
 
 // largeBlob sends content of several buffers and reads it over a connection
@@ -282,11 +281,11 @@ func largeBlob(t *testing.T, d *distribution) {
 	src := rand.NewChaCha8([32]byte{1})
 	_, _ = src.Read(b)
 	text := string(b)
-	r := d.open(t, d.addr, repo, blobregistry.Options{})
+	r := d.open(t, d.addr, repo)
 	sum := pushed(t, r, text)
 	g.Expect(r.Has(t.Context(), sum)).To(BeTrue())
 	proxy := fault.StartProxy(t, "http://"+d.addr)
-	through := d.open(t, proxy.Addr(), repo, blobregistry.Options{})
+	through := d.open(t, proxy.Addr(), repo)
 	g.Expect(through.Has(t.Context(), sum)).To(BeTrue(), "authorized before the faults begin")
 	for _, cut := range []int64{1, 5 << 20, size - 1} {
 		proxy.SetFaults(fault.Plan{Match: fault.Match{Method: "GET"}, Nth: 1, CutAfter: cut})
@@ -311,7 +310,7 @@ func largeBlob(t *testing.T, d *distribution) {
 // refusals are wrong credentials, wrong digests, and layers that are not there.
 func refusals(t *testing.T, d *distribution) {
 	g := NewWithT(t)
-	r := d.open(t, d.addr, repo, blobregistry.Options{})
+	r := d.open(t, d.addr, repo)
 	stranger, err := blobregistry.New("oci://"+d.addr+"/"+repo, blobregistry.Options{Insecure: true, Backoff: time.Millisecond})
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = stranger.ListIndex(t.Context())
