@@ -14,7 +14,8 @@ import (
 )
 
 // foreign copies the module of the foreign suites out of the repository and
-// returns a function that runs go test there, on the links.
+// returns a function that runs go test there, on the links. It compiles as the
+// control plane was, so that most of it is in the build cache.
 func foreign(t *testing.T) func(args ...string) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -27,9 +28,9 @@ func foreign(t *testing.T) func(args ...string) string {
 	}
 	return func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-count=1", "-v", "-vet=off"}, args...)...)
+		cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-count=1", "-v", "-vet=off", "-ldflags=-s -w"}, args...)...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+links, "GOWORK=off", "GOFLAGS=-mod=readonly",
+		cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+links, "GOWORK=off", "GOFLAGS=-mod=readonly -trimpath", "CGO_ENABLED=0",
 			"KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=5m", "KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT=2m", // however busy the machine is
 			"GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT=1m")
 		out, err := cmd.CombinedOutput()

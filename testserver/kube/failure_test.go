@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -19,15 +20,13 @@ import (
 	"github.com/gitops-kit/sdk/testserver/proc"
 )
 
-// wrapped is a shell script that runs the control plane program after first,
-// with the further arguments last.
-func wrapped(t *testing.T, first, last string) string {
+// wrapped is a shell script that runs the control plane program after what is in
+// the variable FIRST, with what is in LAST as further arguments.
+func wrapped(t *testing.T) string {
 	t.Helper()
-	g := NewWithT(t)
-	file, err := kube.Find(t.Context(), kube.FindOptions{})
-	g.Expect(err).NotTo(HaveOccurred())
 	script := filepath.Join(t.TempDir(), "controlplane")
-	g.Expect(os.WriteFile(script, []byte("#!/bin/sh\n"+first+"\nexec '"+file+"' \"$@\" "+last+"\n"), 0o700)).To(Succeed())
+	text := "#!/bin/sh\neval \"$FIRST\"\nexec '" + binary(t) + "' \"$@\" $LAST\n"
+	NewWithT(t).Expect(os.WriteFile(script, []byte(text), 0o700)).To(Succeed())
 	return script
 }
 
@@ -35,7 +34,12 @@ func wrapped(t *testing.T, first, last string) string {
 // clear, typed error, and nothing is left. A long directory for temporary files
 // has room for no socket: it is removed with everything else nevertheless.
 func TestStartErrors(t *testing.T) {
-	shared(t)
+	script := wrapped(t)
+	temp := filepath.Join(t.TempDir(), strings.Repeat("d", 120))
+	NewWithT(t).Expect(os.Mkdir(temp, 0o700)).To(Succeed())
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("GITOPS_KIT_CONTROLPLANE", script)
+	var all sync.WaitGroup
 	for _, tc := range []struct {
 		name            string
 		first, last     string
@@ -52,27 +56,26 @@ func TestStartErrors(t *testing.T) {
 		{"FlagOfTheProgram", "", "--nonsense", kube.Flags{}, "", "Failed", "unknown flag: --nonsense", nil},
 		{"Killed", "kill -9 $$", "", kube.Flags{}, "", "Failed", "signal: killed", nil},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			g := NewWithT(t)
-			script := wrapped(t, tc.first, tc.last)
-			temp := filepath.Join(t.TempDir(), strings.Repeat("d", 120))
-			g.Expect(os.Mkdir(temp, 0o700)).To(Succeed())
-			t.Setenv("TMPDIR", temp)
-			t.Setenv("GITOPS_KIT_CONTROLPLANE", script)
-			_, err := kube.Run(t.Context(), kube.Options{Flags: tc.flags})
-			g.Expect(errors.Is(err, kube.ErrStart)).To(BeTrue(), "%v", err)
-			var e *kube.StartError
-			g.Expect(errors.As(err, &e)).To(BeTrue())
-			g.Expect(e.Component).To(Equal(tc.component))
-			g.Expect(e.Reason()).To(Equal(tc.reason))
-			g.Expect(e.Terminal()).To(BeFalse())
-			g.Expect(e.Message).To(Equal(tc.message))
-			g.Expect(e.Error()).To(HavePrefix("control plane ended before it was ready: " + tc.message))
-			g.Expect(errors.Is(err, kube.ErrDiskFull)).To(Equal(errors.Is(tc.is, kube.ErrDiskFull)))
-			g.Expect(errors.Is(err, kube.ErrNotReady)).To(Equal(errors.Is(tc.is, kube.ErrNotReady)))
-			g.Expect(filepath.Glob(filepath.Join(temp, "*"))).To(BeEmpty())
+		all.Go(func() {
+			t.Run(tc.name, func(t *testing.T) {
+				g := NewWithT(t)
+				o := kube.Options{Flags: tc.flags, Env: map[string]string{"FIRST": tc.first, "LAST": tc.last}}
+				_, err := kube.Run(t.Context(), o)
+				g.Expect(errors.Is(err, kube.ErrStart)).To(BeTrue(), "%v", err)
+				var e *kube.StartError
+				g.Expect(errors.As(err, &e)).To(BeTrue())
+				g.Expect(e.Component).To(Equal(tc.component))
+				g.Expect(e.Reason()).To(Equal(tc.reason))
+				g.Expect(e.Terminal()).To(BeFalse())
+				g.Expect(e.Message).To(Equal(tc.message))
+				g.Expect(e.Error()).To(HavePrefix("control plane ended before it was ready: " + tc.message))
+				g.Expect(errors.Is(err, kube.ErrDiskFull)).To(Equal(errors.Is(tc.is, kube.ErrDiskFull)))
+				g.Expect(errors.Is(err, kube.ErrNotReady)).To(Equal(errors.Is(tc.is, kube.ErrNotReady)))
+			})
 		})
 	}
+	all.Wait()
+	NewWithT(t).Expect(filepath.Glob(filepath.Join(temp, "*"))).To(BeEmpty())
 }
 
 // TST-33, TST-38: a disk that fills up while the control plane runs ends it with
@@ -80,10 +83,12 @@ func TestStartErrors(t *testing.T) {
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	shared(t)
-	script := wrapped(t, "ulimit -f 9000", "") // 4.5 MB; an empty cluster has less
+	script := wrapped(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	p := proc.Start(t, []string{script, "--data-dir=" + dir, "--components=apiserver"}, proc.Options{ReadyLine: ready, ReadyTimeout: soon})
+	p := proc.Start(t, []string{script, "--data-dir=" + dir, "--components=apiserver"}, proc.Options{
+		Env:       []string{"FIRST=ulimit -f 9000"}, // 4.5 MB; an empty cluster has less
+		ReadyLine: ready, ReadyTimeout: soon,
+	})
 	c, err := kube.Run(t.Context(), kube.Options{Kubeconfig: filepath.Join(dir, "kubeconfig")})
 	g.Expect(err).NotTo(HaveOccurred())
 	client := clientOf(t, c.Config())

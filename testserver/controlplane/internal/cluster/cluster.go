@@ -58,10 +58,12 @@ func newCluster(o Options, d *dir) *cluster {
 // run starts everything, calls ready, serves commands until ctx ends or a
 // component fails, and stops everything.
 func (c *cluster) run(ctx context.Context, commands <-chan command, ready func()) error {
-	defer c.stop()
+	limit := stopLimitUnready
+	defer func() { c.stop(limit) }()
 	if err := c.start(ctx); err != nil {
 		return err
 	}
+	limit = stopLimit
 	ready()
 	for {
 		select {
@@ -346,8 +348,8 @@ func (c *cluster) await(ctx context.Context, what string, is func(context.Contex
 }
 
 // stop ends the components: those that use the API server, the API server,
-// etcd.
-func (c *cluster) stop() {
+// etcd. It takes no longer than limit.
+func (c *cluster) stop(limit time.Duration) {
 	c.mu.Lock()
 	parts := c.parts
 	c.parts = map[string]*part{}
@@ -358,7 +360,7 @@ func (c *cluster) stop() {
 			p.end()
 		}
 	}
-	deadline := time.Now().Add(stopLimit)
+	deadline := time.Now().Add(limit)
 	for _, name := range append(users, nameAPIServer, nameEtcd) {
 		if p := parts[name]; p != nil {
 			limit := time.Until(deadline)

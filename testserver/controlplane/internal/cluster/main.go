@@ -18,8 +18,12 @@ import (
 )
 
 // stopLimit bounds an orderly stop; after it the files are removed and the
-// process ends as it is.
-const stopLimit = 4 * time.Second
+// process ends as it is. While it is not ready yet there is nothing to end in
+// order, and a component that starts does not listen.
+const (
+	stopLimit        = 4 * time.Second
+	stopLimitUnready = 1500 * time.Millisecond
+)
 
 // exitInterrupted is the exit code after a second signal: 128 and the number of
 // SIGINT, as shells have it.
