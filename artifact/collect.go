@@ -263,7 +263,9 @@ func (s *Store) wanted(k Key) {
 }
 
 // makeSpace removes files that nobody uses, oldest first, until there is
-// enough space. It reports whether it removed any.
+// enough space. It reports whether it removed any. Of an object whose current
+// file this process does not know, since it started a while ago only, nothing
+// goes: the newest need not be the one in use.
 func (s *Store) makeSpace(ctx context.Context, writing Key) bool {
 	sw, ok := s.d.(Sweeper)
 	if !ok {
@@ -281,9 +283,9 @@ func (s *Store) makeSpace(ctx context.Context, writing Key) bool {
 		}
 		newestFirst(files)
 		s.mu.Lock()
-		cur := s.current[k]
+		cur, known := s.current[k]
 		for i, f := range files {
-			if i > 0 && f.Key != cur && f.Key != writing && s.open[f.Key] == 0 {
+			if known && i > 0 && f.Key != cur && f.Key != writing && s.open[f.Key] == 0 {
 				spare = append(spare, f)
 			}
 		}

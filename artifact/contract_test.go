@@ -207,6 +207,44 @@ func TestFreeSpace(t *testing.T) {
 	g.Expect(leftovers(t, base)).To(BeEmpty())
 }
 
+// ART-21, I3: the file in use is not always the newest: somebody went back to an older
+// revision. A process that has just started does not know, and makes no
+// space at its expense; when it was told, the others go.
+func TestFreeSpaceAfterARestart(t *testing.T) {
+	g := NewWithT(t)
+	base := t.TempDir()
+	start := func() (*artifact.Store, *tight) {
+		d, err := dir.New(base, dir.Options{})
+		g.Expect(err).NotTo(HaveOccurred())
+		small := &tight{Driver: d, free: 1000}
+		s, err := artifact.NewStore(small, artifact.Options{BaseURL: "h", Limits: artifact.Limits{Free: artifact.Free{Bytes: 500, Percent: -1}}})
+		g.Expect(err).NotTo(HaveOccurred())
+		return s, small
+	}
+	s, _ := start()
+	used := write(t, s, "a", "a")
+	for _, f := range []string{"b", "c"} {
+		write(t, s, f, f)
+	}
+	g.Expect(write(t, s, "a", "a")).To(Equal(used), "back to the first")
+	g.Expect(s.Close()).To(Succeed())
+
+	s, small := start()
+	defer s.Close() //nolint:errcheck // a test
+	small.free = 450
+	elsewhere := artifact.Key{Kind: "gitrepository", Namespace: "default", Name: "other", File: "f"}
+	_, err := s.Write(t.Context(), elsewhere, "r", fill("f"), artifact.WriteOptions{})
+	g.Expect(errors.Is(err, artifact.ErrStorageFull)).To(BeTrue(), "%v", err)
+	g.Expect(path(base, used)).To(BeARegularFile(), "in use")
+	g.Expect(s.Check(t.Context(), used, artifact.Quick)).To(Succeed())
+	_, err = s.Write(t.Context(), elsewhere, "r", fill("f"), artifact.WriteOptions{})
+	g.Expect(err).NotTo(HaveOccurred(), "heals without a restart")
+	g.Expect(s.Check(t.Context(), used, artifact.Full)).To(Succeed())
+	list, err := small.List(t.Context(), key(""))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(list).To(HaveLen(2), "one of the others went")
+}
+
 type registerOp struct {
 	write bool
 	text  string

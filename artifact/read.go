@@ -272,16 +272,18 @@ func (s *Store) blob(ctx context.Context, a *meta.Artifact) (*Blob, error) {
 }
 
 // holds compares the file with what an artifact says of it. A file that is
-// intact but another one, since the key was written again, is [ErrNotFound]:
-// nothing is wrong with it.
+// intact but another one, since the key was written again, or of another size
+// than the artifact claims, is [ErrNotFound]: nothing is wrong with it.
 func (b *Blob) holds(ctx context.Context, want digest.Digest, size *int64) error {
 	if b.recorded && b.Stat.Digest == want.String() {
 		if size == nil || *size == b.Stat.Size {
 			return nil
 		}
-		err := fmt.Errorf("%w: %w: want %d bytes, got %d", ErrCorrupt, ErrSizeMismatch, *size, b.Stat.Size)
-		b.s.aside(ctx, b.Stat.Key, err)
-		return err
+		err := b.Verify(ctx)
+		if err == nil {
+			err = ErrNotFound // what the artifact says is wrong, not the file
+		}
+		return fmt.Errorf("%w: %w: want %d bytes, got %d", err, ErrSizeMismatch, *size, b.Stat.Size)
 	}
 	own, err := digest.Parse(b.Stat.Digest)
 	if err != nil {

@@ -188,6 +188,39 @@ func TestCorruption(t *testing.T) {
 	g.Expect(s.Check(t.Context(), write(t, s, "a", text), artifact.Full)).To(Succeed())
 }
 
+// ART-20: an artifact that states another size, or another digest, than its
+// file has is not there; the file is intact, stays, and serves those who know
+// better.
+func TestWrongStatement(t *testing.T) {
+	g := NewWithT(t)
+	base := t.TempDir()
+	var events []artifact.EventType
+	s := newStore(t, base, artifact.Options{Observe: func(e artifact.Event) { events = append(events, e.Type) }})
+	good := write(t, s, "a", "content")
+	for _, size := range []int64{0, 6, 8, -1, 1 << 60} {
+		for _, restarted := range []bool{false, true} {
+			if restarted {
+				g.Expect(s.Close()).To(Succeed())
+				s = newStore(t, base, artifact.Options{Observe: func(e artifact.Event) { events = append(events, e.Type) }})
+			}
+			wrong := good.DeepCopy()
+			wrong.Size = &size
+			for _, depth := range []artifact.Depth{artifact.Exists, artifact.Quick, artifact.Full} {
+				err := s.Check(t.Context(), wrong, depth)
+				g.Expect(errors.Is(err, artifact.ErrNotFound) && errors.Is(err, artifact.ErrSizeMismatch)).To(BeTrue(), "%v", err)
+				g.Expect(errors.Is(err, artifact.ErrCorrupt)).To(BeFalse(), "%v", err)
+			}
+			_, err := s.Open(t.Context(), wrong)
+			g.Expect(errors.Is(err, artifact.ErrNotFound)).To(BeTrue(), "%v", err)
+			g.Expect(s.Check(t.Context(), good, artifact.Full)).To(Succeed())
+		}
+	}
+	g.Expect(filepath.Join(base, ".quarantine")).NotTo(BeADirectory())
+	healed := write(t, s, "a", "content")
+	g.Expect(*healed.Size).To(Equal(int64(7)), "the next write states it right")
+	g.Expect(events).To(Equal([]artifact.EventType{artifact.Written, artifact.Unchanged}))
+}
+
 // ART-22, ART-23, F32
 func TestCollect(t *testing.T) {
 	g := NewWithT(t)

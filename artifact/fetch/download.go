@@ -46,7 +46,7 @@ func (f *Fetcher) download(ctx context.Context, r Ref, want digest.Digest, u *ur
 	}
 	t := &transfer{f: f, u: u, want: want, size: r.Size, max: f.maxBytes(), w: w, res: res, hash: h}
 	if r.Size > 0 {
-		t.max = r.Size
+		t.max = r.Size // check saw to it that this is not too much
 	}
 	host := netguard.HostPort(u.Hostname(), portOf(u))
 	ctx = context.WithValue(ctx, originKey{}, host)

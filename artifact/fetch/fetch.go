@@ -56,8 +56,8 @@ type Options struct {
 	RetryDelay time.Duration
 	// RetryMax is the longest pause. Zero: 10 s.
 	RetryMax time.Duration
-	// MaxBytes bounds a download of unknown size. Zero: 256 MiB
-	// (tar-compressed); negative: unlimited.
+	// MaxBytes bounds a download (tar-compressed); negative: unlimited. Zero:
+	// 256 MiB if the size is not known before, else 2 GiB (artifact).
 	MaxBytes int64
 	// Tar bounds extraction. The zero value has the defaults.
 	Tar untar.Limits
@@ -87,7 +87,11 @@ type Result struct {
 	Report *untar.Report
 }
 
-const limitCompressed = "tar-compressed"
+const (
+	limitCompressed = "tar-compressed"
+	limitArtifact   = "artifact"
+	maxArtifact     = 2 << 30
+)
 
 // New returns a Fetcher. It does no I/O.
 func New(o Options) (*Fetcher, error) {
@@ -205,6 +209,13 @@ func (f *Fetcher) check(r Ref) (digest.Digest, *url.URL, error) {
 	}
 	if r.Size < 0 {
 		return want, u, f.fail(u, ErrSizeMismatch)
+	}
+	name, most := limitCompressed, f.maxBytes()
+	if f.o.MaxBytes == 0 {
+		name, most = limitArtifact, maxArtifact
+	}
+	if r.Size > most {
+		return want, u, f.fail(u, &LimitError{Name: name, Max: most, Got: r.Size})
 	}
 	return want, u, nil
 }

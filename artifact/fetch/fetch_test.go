@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -255,6 +256,49 @@ func TestFaults(t *testing.T) {
 			nothing(t, parent)
 		})
 	}
+}
+
+// ART-51, NET-8, R5: a reference is data, and the size in it lifts no limit: what is
+// too much is refused before any request. Without an own limit, artifacts as
+// large as a store keeps can be fetched when the size is known.
+func TestSizeLiftsNoLimit(t *testing.T) {
+	data, sum := archive(t, 3, 90)
+	for name, tc := range map[string]struct {
+		max, size int64
+		limit     string
+		most      int64
+	}{
+		"Own":     {max: 100, size: int64(len(data)), limit: "tar-compressed", most: 100},
+		"Huge":    {max: 1 << 20, size: 1 << 60, limit: "tar-compressed", most: 1 << 20},
+		"Default": {size: 2<<30 + 1, limit: "artifact", most: 2 << 30},
+		"Fits":    {max: int64(len(data)), size: int64(len(data))},
+		"None":    {max: -1, size: int64(len(data))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			o := serve(t, content(data, sum))
+			parent := t.TempDir()
+			res, err := fetcher(t, fetch.Options{MaxBytes: tc.max}).Dir(t.Context(), fetch.Ref{URL: o.URL, Digest: sum, Size: tc.size}, filepath.Join(parent, "dst"))
+			if tc.limit == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(res.Bytes).To(Equal(int64(len(data))))
+				return
+			}
+			var le *fetch.LimitError
+			g.Expect(errors.As(err, &le)).To(BeTrue(), "%v", err)
+			g.Expect([]any{le.Name, le.Max, le.Got}).To(Equal([]any{tc.limit, tc.most, tc.size}))
+			g.Expect(o.requests()).To(BeEmpty())
+			nothing(t, parent)
+		})
+	}
+	g := NewWithT(t)
+	o := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(300<<20))
+		w.WriteHeader(http.StatusOK)
+	})
+	_, err := fetcher(t, fetch.Options{Retries: -1}).Dir(t.Context(), fetch.Ref{URL: o.URL, Digest: sum, Size: 300 << 20}, filepath.Join(t.TempDir(), "dst"))
+	g.Expect(errors.Is(err, fetch.ErrLimit)).To(BeFalse(), "between the two: %v", err)
+	g.Expect(o.requests()).To(HaveLen(1))
 }
 
 // endless is N33: the connection is closed, not drained.
