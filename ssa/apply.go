@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fail"
@@ -65,6 +66,9 @@ type applier struct {
 	before   inventory.Set
 	begun    bool
 	extra    []error
+
+	deferring sync.Once
+	deferEnd  time.Time // when kinds that stay unknown are given up
 }
 
 // Apply executes a plan of this manager, stage by stage. The result is
@@ -74,6 +78,8 @@ type applier struct {
 // [*ApplyError].
 func (m *Manager) Apply(ctx context.Context, p *Plan, o ApplyOptions) (*Result, error) {
 	a := &applier{m: m, o: o, res: &Result{}}
+	end, stop := noteEnd(ctx)
+	defer stop()
 	if p == nil {
 		return a.res, fmt.Errorf("apply: no plan: %w", ErrForeignPlan)
 	}
@@ -89,7 +95,7 @@ func (m *Manager) Apply(ctx context.Context, p *Plan, o ApplyOptions) (*Result, 
 	}
 	a.stages(ctx)
 	a.res.Requests = a.pl.count.requests()
-	if err := a.commit(ctx); err != nil {
+	if err := a.commit(ctx, end); err != nil {
 		a.extra = append(a.extra, err)
 	}
 	return a.res, a.err(ctx)
@@ -175,7 +181,7 @@ func (a *applier) begin(ctx context.Context) error {
 }
 
 // commit stores what exists now. It runs although ctx may have ended.
-func (a *applier) commit(ctx context.Context) error {
+func (a *applier) commit(ctx context.Context, end *ending) error {
 	if a.o.Ledger == nil {
 		return nil
 	}
@@ -184,7 +190,7 @@ func (a *applier) commit(ctx context.Context) error {
 	if a.begun {
 		gone = a.intended.Minus(present).Minus(a.before)
 	}
-	dctx, cancel := drained(ctx, a.m.o.DrainTimeout, time.Minute)
+	dctx, cancel := end.drained(ctx, a.m.o.DrainTimeout)
 	defer cancel()
 	fail.Point(fpLedgerCommit)
 	if err := a.o.Ledger.Commit(dctx, present, gone); err != nil {

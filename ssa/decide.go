@@ -233,7 +233,7 @@ func (pl *planner) catchUp(ctx context.Context, e *Entry) {
 		return
 	}
 	pl.count.get.Add(1)
-	l, err := pl.m.get(ctx, x.r, e.ID.Namespace, e.ID.Name)
+	l, err := pl.m.fresh(ctx, x.r, e.ID.Namespace, e.ID.Name)
 	if err == nil && l != nil && l.uid() == x.liveUID && l.resourceVersion() == x.result.GetResourceVersion() {
 		x.keep(l)
 	}

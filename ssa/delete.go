@@ -4,11 +4,11 @@
 package ssa
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fail"
 	"github.com/gitops-kit/sdk/ssa/inventory"
@@ -26,6 +26,7 @@ type deleter struct {
 	count counter
 	extra []error
 	index map[ID]int
+	users map[int][]int // who depends on an entry
 }
 
 // Delete executes a plan of this manager. Every deletion has the UID and the
@@ -35,6 +36,8 @@ type deleter struct {
 // refused, or a [*DeleteError].
 func (m *Manager) Delete(ctx context.Context, p *DeletePlan, o DeleteOptions) (*Result, error) {
 	d := &deleter{m: m, p: p, o: o, res: &Result{}, index: map[ID]int{}}
+	end, stop := noteEnd(ctx)
+	defer stop()
 	if p == nil {
 		return d.res, fmt.Errorf("delete: no plan: %w", ErrForeignPlan)
 	}
@@ -55,7 +58,7 @@ func (m *Manager) Delete(ctx context.Context, p *DeletePlan, o DeleteOptions) (*
 	}
 	d.phases(ctx)
 	d.res.Requests = d.count.requests()
-	if err := d.commit(ctx); err != nil {
+	if err := d.commit(ctx, end); err != nil {
 		d.extra = append(d.extra, err)
 	}
 	return d.res, d.err(ctx)
@@ -88,76 +91,131 @@ func (d *deleter) phases(ctx context.Context) {
 			all = append(all, i)
 		}
 	}
+	waves := d.waves(all)
 	if !d.o.Phased {
-		d.ranks(ctx, all)
+		d.ranks(ctx, d.postponed(all, waves), false)
 		return
 	}
-	custom, rest, last := d.split(all)
-	for _, phase := range [][]int{custom, rest, last} {
-		if !d.phase(ctx, phase) {
-			return
+	phase := d.split(all, waves)
+	for n := range phaseCount {
+		for _, wave := range waves {
+			var list []int
+			for _, i := range wave {
+				if phase[i] == n {
+					list = append(list, i)
+				}
+			}
+			if !d.ranks(ctx, d.postponed(list, nil), true) || !d.awaitGone(ctx, list) {
+				return
+			}
 		}
 	}
 }
 
-// split finds the custom resources whose definition is deleted, too, and what
-// must go last.
-func (d *deleter) split(all []int) (custom, rest, last []int) {
+// The phases of a teardown.
+const (
+	phaseCustom = iota // custom resources whose definition is deleted, too
+	phaseRest
+	phaseLast // namespaces and definitions
+	phaseCount
+)
+
+// split finds the phase of each entry. What depends on something is deleted
+// no later than that.
+func (d *deleter) split(all []int, waves [][]int) map[int]int {
 	defined := map[schema.GroupKind]bool{}
 	for _, i := range all {
-		if e := &d.p.Entries[i]; e.ID.Kind == "CustomResourceDefinition" {
+		if e := &d.p.Entries[i]; isDefinition(e.ID) {
 			defined[schema.GroupKind{Group: nestedString(e.live.Object, "spec", "group"), Kind: nestedString(e.live.Object, "spec", "names", "kind")}] = true
 		}
 	}
+	phase := make(map[int]int, len(all))
 	for _, i := range all {
-		switch gk := groupKind(d.p.Entries[i].ID); {
-		case defined[gk]:
-			custom = append(custom, i)
-		case gk == schema.GroupKind{Kind: "Namespace"}, gk.Kind == "CustomResourceDefinition":
-			last = append(last, i)
+		switch id := d.p.Entries[i].ID; {
+		case defined[groupKind(id)]:
+			phase[i] = phaseCustom
+		case groupKind(id) == schema.GroupKind{Kind: "Namespace"}, isDefinition(id):
+			phase[i] = phaseLast
 		default:
-			rest = append(rest, i)
+			phase[i] = phaseRest
 		}
 	}
-	return custom, rest, last
-}
-
-// phase deletes in waves of dependencies and waits until everything is gone.
-func (d *deleter) phase(ctx context.Context, list []int) bool {
-	for _, wave := range d.waves(list) {
-		if !d.ranks(ctx, wave) {
-			return false
-		}
-		if !d.awaitGone(ctx, wave) {
-			return false
+	for n := len(waves) - 1; n >= 0; n-- {
+		for _, i := range waves[n] {
+			for _, k := range d.users[i] {
+				phase[k] = min(phase[k], phase[i])
+			}
 		}
 	}
-	return true
+	return phase
 }
 
-// waves puts what depends on something before that.
+// waves puts what depends on something before that, and notes who depends on
+// what.
 func (d *deleter) waves(list []int) [][]int {
-	if len(list) == 0 {
-		return nil
-	}
+	d.users = map[int][]int{}
+	in := make(map[int]bool, len(list))
 	var g Graph[int]
 	for _, i := range list {
+		in[i] = true
 		g.Add(i)
 	}
 	for _, i := range list {
 		for _, id := range d.p.Entries[i].depends {
-			if k, ok := d.index[id]; ok && slices.Contains(list, k) {
+			if k, ok := d.index[id]; ok && in[k] {
 				g.Need(k, i)
+				d.users[k] = append(d.users[k], i)
 			}
 		}
 	}
 	waves, err := g.Order()
 	if err != nil {
+		d.users = map[int][]int{}
 		return [][]int{list} // a circle has no right order
 	}
 	return waves
 }
 
+// turn is when an entry is deleted: entries of one turn at once.
+type turn struct{ stage, rank, wave int }
+
+func (t turn) compare(o turn) int {
+	return cmp.Or(cmp.Compare(o.stage, t.stage), cmp.Compare(o.rank, t.rank), cmp.Compare(t.wave, o.wave))
+}
+
+// postponed is the list with the turn of each entry: that of its kind, or
+// after what depends on it.
+func (d *deleter) postponed(list []int, waves [][]int) []turnOf {
+	turns := make(map[int]turn, len(list))
+	for _, i := range list {
+		gk := groupKind(d.p.Entries[i].ID)
+		turns[i] = turn{stage: stageOf(d.m.stages, gk), rank: rankOf(gk)}
+	}
+	for _, wave := range waves {
+		for _, i := range wave {
+			for _, k := range d.users[i] {
+				after := turns[k]
+				after.wave++
+				if turns[i].compare(after) < 0 {
+					turns[i] = after
+				}
+			}
+		}
+	}
+	out := make([]turnOf, len(list))
+	for n, i := range list {
+		out[n] = turnOf{i, turns[i]}
+	}
+	slices.SortStableFunc(out, func(a, b turnOf) int { return a.turn.compare(b.turn) })
+	return out
+}
+
+type turnOf struct {
+	entry int
+	turn  turn
+}
+
+// awaitGone waits until what was deleted is gone.
 func (d *deleter) awaitGone(ctx context.Context, list []int) bool {
 	var targets []Target
 	for _, i := range list {
@@ -172,18 +230,16 @@ func (d *deleter) awaitGone(ctx context.Context, list []int) bool {
 	if timeout == 0 {
 		timeout = defaultPhase
 	}
-	res, err := d.m.Wait(ctx, targets, WaitOptions{Gone: true, Timeout: timeout})
+	w := d.m.newWaiter(targets, WaitOptions{Gone: true, Timeout: timeout})
+	w.run(ctx)
+	err := w.Err()
 	if err == nil {
 		return true
 	}
-	for _, h := range res.Targets {
-		if h.Status == "NotFound" {
-			continue
-		}
-		o := &d.res.Outcomes[d.index[h.ID]]
+	for _, te := range w.survivors() {
+		o := &d.res.Outcomes[d.index[te.ID]]
 		o.Action, o.exists = ActionFailed, true
-		te := &TerminatingError{ID: h.ID, Finalizers: h.Facts}
-		o.Err = &ObjectError{ID: h.ID, Op: OpDelete, Message: te.Error(), Err: te}
+		o.Err = &ObjectError{ID: te.ID, Op: OpDelete, Message: te.Error(), Err: te}
 	}
 	if d.o.ContinueAfterTimeout && ctx.Err() == nil {
 		return true
@@ -192,23 +248,20 @@ func (d *deleter) awaitGone(ctx context.Context, list []int) bool {
 	return false
 }
 
-// ranks deletes list, which is in order, rank by rank.
-func (d *deleter) ranks(ctx context.Context, list []int) bool {
-	rank := func(k int) [2]int {
-		gk := groupKind(d.p.Entries[list[k]].ID)
-		return [2]int{stageOf(d.m.stages, gk), rankOf(gk)}
-	}
+// ranks deletes list turn by turn. With strict it stops when a deletion failed,
+// unless the options say to go on.
+func (d *deleter) ranks(ctx context.Context, list []turnOf, strict bool) bool {
 	for from := 0; from < len(list); {
 		to := from
-		for to < len(list) && rank(to) == rank(from) {
+		for to < len(list) && list[to].turn == list[from].turn {
 			to++
 		}
-		spared := d.spared()
+		left := d.left()
 		d.m.each(to-from, func(k int) {
-			i := list[from+k]
+			i := list[from+k].entry
 			if ctx.Err() == nil {
 				fail.Point(fpPruneEach)
-				if o := &d.res.Outcomes[i]; spared.has(&d.p.Entries[i]) {
+				if o := &d.res.Outcomes[i]; left.has(&d.p.Entries[i]) || d.needed(i) {
 					o.Action, o.Why, o.exists = ActionSkipped, WhyInUse, true
 				} else {
 					d.remove(ctx, i)
@@ -221,23 +274,49 @@ func (d *deleter) ranks(ctx context.Context, list []int) bool {
 			d.res.Stopped = ctx.Err().Error()
 			return false
 		}
+		for _, t := range list[from:to] {
+			if o := &d.res.Outcomes[t.entry]; strict && !d.o.ContinueAfterTimeout && o.Err != nil {
+				d.res.Stopped = oneLine(fmt.Sprintf("%v: %v", errSurvivors, o.Err))
+				return false
+			}
+		}
 		from = to
 	}
 	return true
 }
 
-// spared are the objects that were to be deleted and were left alone after
-// all, because somebody changed them since the plan.
-func (d *deleter) spared() *holders {
+// left are the objects that were to be deleted and are not: spared after all,
+// because somebody changed them since the plan, or refused by the server.
+func (d *deleter) left() *holders {
 	var h holders
 	for i := range d.p.Entries {
-		o := &d.res.Outcomes[i]
-		var refused *PruneBlockedError
-		if d.p.Entries[i].Decision == DecisionDelete && o.exists && (o.Action == ActionSkipped || errors.As(o.Err, &refused)) {
-			h.add(o.ID)
+		if d.remains(i) {
+			h.add(d.p.Entries[i].ID)
 		}
 	}
 	return &h
+}
+
+// remains reports whether an object that was to be deleted is there and its
+// deletion was not accepted.
+func (d *deleter) remains(i int) bool {
+	if d.p.Entries[i].Decision != DecisionDelete {
+		return false
+	}
+	switch o := &d.res.Outcomes[i]; o.Action {
+	case ActionSkipped:
+		return o.exists || o.holds
+	case ActionFailed, ActionUnknown:
+		var te *TerminatingError
+		return !errors.As(o.Err, &te)
+	default:
+		return false
+	}
+}
+
+// needed reports whether something that depends on the object remains.
+func (d *deleter) needed(i int) bool {
+	return slices.ContainsFunc(d.users[i], d.remains)
 }
 
 // remove deletes one object. When it was changed meanwhile it is judged anew.
@@ -280,9 +359,10 @@ func (d *deleter) failed(e *DeleteEntry, out *Outcome, err error) {
 func (d *deleter) again(ctx context.Context, e *DeleteEntry, out *Outcome) bool {
 	uid := e.uid
 	d.count.get.Add(1)
-	l, err := d.m.get(ctx, e.r, e.ID.Namespace, e.ID.Name)
+	l, err := d.m.fresh(ctx, e.r, e.ID.Namespace, e.ID.Name)
 	if err == nil && l != nil && l.uid() != uid {
-		out.Action, out.Why, out.exists = ActionSkipped, WhyReplaced, false
+		_, labelled := d.m.o.Owner.ownerOf(l.u)
+		out.Action, out.Why, out.exists, out.holds = ActionSkipped, WhyReplaced, false, labelled
 		return true
 	}
 	for _, o := range [...]DeleteOptions{d.p.spare, d.o} { // spared by either is spared
@@ -293,6 +373,7 @@ func (d *deleter) again(ctx context.Context, e *DeleteEntry, out *Outcome) bool 
 		} else {
 			j.judge(e, l, err)
 			j.claimed(ctx, e)
+			out.holds = j.spared(e)
 		}
 		if e.Decision != DecisionDelete {
 			break
@@ -315,7 +396,7 @@ func (d *deleter) again(ctx context.Context, e *DeleteEntry, out *Outcome) bool 
 }
 
 // commit takes what is gone out of the inventory.
-func (d *deleter) commit(ctx context.Context) error {
+func (d *deleter) commit(ctx context.Context, end *ending) error {
 	if d.o.Ledger == nil {
 		return nil
 	}
@@ -325,7 +406,7 @@ func (d *deleter) commit(ctx context.Context) error {
 			gone.Add(inventory.Item{ID: o.ID, Version: o.Version})
 		}
 	}
-	dctx, cancel := drained(ctx, d.m.o.DrainTimeout, time.Minute)
+	dctx, cancel := end.drained(ctx, d.m.o.DrainTimeout)
 	defer cancel()
 	fail.Point(fpLedgerCommit)
 	if err := d.o.Ledger.Commit(dctx, inventory.Set{}, gone); err != nil {

@@ -219,7 +219,6 @@ func (d *deletePlanner) plan(ctx context.Context, s inventory.Set) (*DeletePlan,
 		return d.p, &DeleteError{aggregate{[]error{err}}}
 	}
 	d.spare()
-	d.dependencies()
 	var errs []error
 	for i := range d.p.Entries {
 		if d.p.Entries[i].Err != nil {
@@ -432,12 +431,18 @@ func (d *deletePlanner) claims(ctx context.Context) error {
 // yield leaves the object to the set that claims it.
 func (d *deletePlanner) yield(e *DeleteEntry, claimed map[ID]Owner) {
 	by, ok := claimed[e.ID]
-	if !ok || e.Decision != DecisionDelete {
+	ours := d.m.o.Owner
+	if !ok || by.Name == ours.Name && by.Namespace == ours.Namespace {
 		return
 	}
-	other, labelled := d.m.o.Owner.ownerOf(e.live)
-	moved := labelled && other.Name == labelValue(by.Name) && other.Namespace == labelValue(by.Namespace)
-	e.skip(WhyMoved, !moved)
+	switch {
+	case e.Decision == DecisionDelete:
+		e.skip(WhyMoved, true) // its labels are ours still
+	case e.Why == WhyNotOwned:
+		other, labelled := ours.ownerOf(e.live)
+		moved := labelled && other.Name == labelValue(by.Name) && other.Namespace == labelValue(by.Namespace)
+		e.skip(WhyMoved, !moved)
+	}
 }
 
 // claimed asks again for one object, after it changed.
@@ -451,16 +456,6 @@ func (d *deletePlanner) claimed(ctx context.Context, e *DeleteEntry) {
 		return
 	}
 	d.yield(e, claimed)
-}
-
-func (d *deletePlanner) dependencies() {
-	for i := range d.p.Entries {
-		if e := &d.p.Entries[i]; e.Decision == DecisionDelete {
-			if deps, err := parseDependsOn(e.live); err == nil {
-				e.depends = deps
-			}
-		}
-	}
 }
 
 // sort puts the entries in the reverse of the order of an apply.

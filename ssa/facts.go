@@ -29,7 +29,7 @@ const (
 // it: why containers wait and the newest warnings, or how many pods are left.
 // It makes at most two requests per object, for at most 20 objects.
 func (w *Waiter) explain(ctx context.Context) {
-	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factTime)
+	dctx, cancel := context.WithTimeout(ctx, factTime)
 	defer cancel()
 	events, err := w.m.c.Resource(dctx, schema.GroupVersionKind{Version: "v1", Kind: "Event"})
 	if err != nil {

@@ -297,6 +297,13 @@ func (m *Manager) get(ctx context.Context, r Resource, ns, name string) (*liveOb
 	return liveOrNil(u, err)
 }
 
+// fresh reads an object from the server, also when there is a reader of live
+// state: that one may lag behind what was just written or seen.
+func (m *Manager) fresh(ctx context.Context, r Resource, ns, name string) (*liveObject, error) {
+	u, err := m.c.Get(ctx, r, ns, name)
+	return liveOrNil(u, err)
+}
+
 func liveOrNil(u *unstructured.Unstructured, err error) (*liveObject, error) {
 	switch {
 	case isAbsent(err):

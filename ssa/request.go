@@ -196,6 +196,37 @@ func drained(ctx context.Context, drain, timeout time.Duration) (context.Context
 	return d, func() { stop(); cancel() }
 }
 
+const (
+	commitTime = time.Minute            // for storing an inventory
+	commitTail = 500 * time.Millisecond // of that, when requests took all of the drain window
+)
+
+// ending remembers when a context ended.
+type ending struct {
+	at   time.Time
+	done chan struct{}
+}
+
+// noteEnd watches ctx until stop is called.
+func noteEnd(ctx context.Context) (e *ending, stop func()) {
+	e = &ending{done: make(chan struct{})}
+	release := context.AfterFunc(ctx, func() {
+		e.at = time.Now()
+		close(e.done)
+	})
+	return e, func() { release() }
+}
+
+// drained is a context for what must be stored although ctx may have ended.
+// The drain window began then.
+func (e *ending) drained(ctx context.Context, drain time.Duration) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil || drain <= 0 {
+		return drained(ctx, drain, commitTime)
+	}
+	<-e.done
+	return context.WithDeadline(context.WithoutCancel(ctx), e.at.Add(drain+commitTail))
+}
+
 // withoutURL removes the address from a transport error; it adds nothing and
 // may hold more than a reader should see.
 func withoutURL(err error) error {

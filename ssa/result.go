@@ -39,6 +39,7 @@ type Outcome struct {
 	Changes []Change
 
 	exists   bool // the object exists, or may
+	holds    bool // it must not go together with what contains it
 	changed  bool // created or configured in this run
 	blocked  bool
 	vanishes bool              // a Job that removes itself

@@ -34,28 +34,53 @@ func (h *holders) has(e *DeleteEntry) bool {
 }
 
 // spare keeps what holds objects that are spared, that another owner has, or
-// that could not be judged.
+// that could not be judged, and what such objects depend on.
 func (d *deletePlanner) spare() {
-	var h holders
+	byID := make(map[ID]*DeleteEntry, len(d.p.Entries))
+	var spared []*DeleteEntry
 	for i := range d.p.Entries {
-		if e := &d.p.Entries[i]; e.ID.Parsed() && d.spared(e) {
-			h.add(e.ID)
+		e := &d.p.Entries[i]
+		byID[e.ID] = e
+		if e.live != nil {
+			e.depends, _ = parseDependsOn(e.live) // a malformed one names nothing
+		}
+		if e.ID.Parsed() && d.spared(e) {
+			spared = append(spared, e)
 		}
 	}
-	for i := range d.p.Entries {
-		if e := &d.p.Entries[i]; e.Decision == DecisionDelete && h.has(e) {
-			e.skip(WhyInUse, true)
+	for len(spared) > 0 {
+		var h holders
+		var next []*DeleteEntry
+		keep := func(e *DeleteEntry) {
+			if e != nil && e.Decision == DecisionDelete {
+				e.skip(WhyInUse, true)
+				next = append(next, e)
+			}
 		}
+		for _, e := range spared {
+			h.add(e.ID)
+			for _, id := range e.depends {
+				keep(byID[id])
+			}
+		}
+		for i := range d.p.Entries {
+			if e := &d.p.Entries[i]; h.has(e) {
+				keep(e)
+			}
+		}
+		spared = next
 	}
 }
 
+// spared reports whether the entry's object stays and must not be deleted
+// together with what contains it.
 func (d *deletePlanner) spared(e *DeleteEntry) bool {
 	switch {
 	case e.Decision == DecisionBlocked:
 		return true
 	case e.Decision != DecisionSkip:
 		return false
-	case e.Why == WhyNotOwned:
+	case e.Why == WhyNotOwned || e.Why == WhyReplaced:
 		_, labelled := d.m.o.Owner.ownerOf(e.live)
 		return labelled
 	}

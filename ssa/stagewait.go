@@ -65,7 +65,7 @@ func (a *applier) await(ctx context.Context, from, to int) bool {
 	var targets []Target
 	for i := from; i < to; i++ {
 		if o := &a.res.Outcomes[i]; o.changed {
-			targets = append(targets, Target{ID: o.ID, Version: o.Version, UID: o.UID})
+			targets = append(targets, Target{ID: o.ID, Version: o.Version, UID: o.UID, Changed: true})
 		}
 	}
 	return a.waitFor(ctx, targets, a.m.stages[n].Wait)

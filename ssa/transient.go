@@ -40,8 +40,12 @@ func retryable(err error) bool {
 }
 
 // serverHiccup reports whether a 500 says that etcd lost its leader or timed
-// out, which repeating heals.
+// out, which repeating heals. A webhook that is down, which is told in similar
+// words, stays down.
 func serverHiccup(body []byte) bool {
+	if bytes.Contains(body, []byte("webhook")) {
+		return false
+	}
 	for _, s := range [...]string{"etcdserver: leader changed", "etcdserver: request timed out", "etcdserver: no leader", "context deadline exceeded", "connection refused", "raft proposal dropped"} {
 		if bytes.Contains(body, []byte(s)) {
 			return true

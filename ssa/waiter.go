@@ -34,6 +34,7 @@ type Waiter struct {
 	open    int // targets that are not as they should be
 	failed  int
 	dropped int
+	timed   map[int]bool // targets whose status changes as time passes
 	news    map[int]bool // targets whose transition was not delivered yet
 	order   []int
 }
@@ -45,11 +46,13 @@ type tracked struct {
 	uid      string
 	since    time.Time
 	seen     time.Time // first sight, for StatuslessGrace
+	due      time.Time // when to look again without news; zero: never
 	status   status.Status
 	reason   string
 	message  string
 	facts    []string
-	pods     string // selects the pods of a workload that is not as it should be
+	holds    []string // finalizers of what is to be gone
+	pods     string   // selects the pods of a workload that is not as it should be
 	events   int32
 	changed  bool
 	vanishes bool
@@ -63,7 +66,7 @@ func (t *tracked) health() Health {
 }
 
 func (m *Manager) newWaiter(targets []Target, o WaitOptions) *Waiter {
-	w := &Waiter{m: m, o: o, done: make(chan struct{}), wake: make(chan struct{}, 1), rules: map[schema.GroupKind]*Rule{}, index: make(map[ID]int, len(targets)), news: map[int]bool{}}
+	w := &Waiter{m: m, o: o, done: make(chan struct{}), wake: make(chan struct{}, 1), rules: map[schema.GroupKind]*Rule{}, index: make(map[ID]int, len(targets)), timed: map[int]bool{}, news: map[int]bool{}}
 	switch {
 	case w.o.Timeout == 0:
 		w.o.Timeout = defaultWait
@@ -115,7 +118,7 @@ func (w *Waiter) run(ctx context.Context) {
 	w.err = w.loop(ctx)
 	cancel()
 	wg.Wait()
-	if w.err != nil && !errors.Is(w.err, context.Canceled) {
+	if w.err != nil && ctx.Err() == nil {
 		w.explain(ctx)
 	}
 	w.flush()
@@ -160,25 +163,24 @@ func (w *Waiter) state() (next time.Duration, done bool, err error) {
 	defer w.mu.Unlock()
 	now, next := time.Now(), time.Hour
 	worst := false
-	if w.failed > 0 || w.o.StatuslessGrace > 0 {
-		for i := range w.targets {
-			t := &w.targets[i]
-			if t.silent && !t.ok {
-				if left := t.seen.Add(w.o.StatuslessGrace).Sub(now); left > 0 {
-					next = min(next, left)
-				} else {
-					t.silent = false
-					w.set(i, status.Result{Status: status.Current, Reason: "NoStatus", Message: "status was not reported"})
-				}
-			}
-			if t.status == status.Failed && !w.o.KeepGoing && !w.o.Gone {
-				if left := t.since.Add(w.o.FailGrace).Sub(now); left > 0 {
-					next = min(next, left)
-				} else {
-					worst = true
-				}
+	for i := range w.timed {
+		t := &w.targets[i]
+		if t.silent && !t.ok {
+			if left := t.seen.Add(w.o.StatuslessGrace).Sub(now); left > 0 {
+				next = min(next, left)
+			} else {
+				t.silent = false
+				w.set(i, status.Result{Status: status.Current, Reason: "NoStatus", Message: "status was not reported"})
 			}
 		}
+		if t.status == status.Failed {
+			if left := t.since.Add(w.o.FailGrace).Sub(now); left > 0 {
+				next = min(next, left)
+			} else {
+				worst = true
+			}
+		}
+		w.time(i)
 	}
 	switch {
 	case worst:
@@ -212,7 +214,19 @@ func (w *Waiter) set(i int, r status.Result) {
 		t.ok = t.status == status.Current
 	}
 	w.count(was, t.ok)
+	w.time(i)
 	w.notify(i)
+}
+
+// time notes whether the target's status changes as time passes: state looks
+// at no others. The caller holds mu.
+func (w *Waiter) time(i int) {
+	t := &w.targets[i]
+	if t.silent && !t.ok || t.status == status.Failed && !w.o.KeepGoing && !w.o.Gone {
+		w.timed[i] = true
+		return
+	}
+	delete(w.timed, i)
 }
 
 func (w *Waiter) count(was, is bool) {
@@ -282,6 +296,19 @@ func (w *Waiter) unfinished() []Health {
 	return out
 }
 
+// survivors are the targets that are not gone.
+func (w *Waiter) survivors() []*TerminatingError {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*TerminatingError
+	for i := range w.targets {
+		if t := &w.targets[i]; !t.ok {
+			out = append(out, &TerminatingError{ID: t.id, Finalizers: t.holds})
+		}
+	}
+	return out
+}
+
 // see judges an object that the cluster showed.
 func (w *Waiter) see(ctx context.Context, i int, u *unstructured.Unstructured, hasStatus bool) {
 	r := w.judge(ctx, u)
@@ -307,10 +334,29 @@ func (w *Waiter) see(ctx context.Context, i int, u *unstructured.Unstructured, h
 		r = status.Result{Status: status.InProgress, Reason: "StatusNotReported", Message: "status was not reported yet"}
 	}
 	w.set(i, r)
+	w.time(i)
+	t.due = time.Time{}
+	if r.Reason == "PodUnscheduled" {
+		t.due = time.Now().Add(pollEvery) // it counts as Failed when it is old enough
+	}
 	t.pods = ""
 	if !t.ok {
 		t.pods = podSelector(u)
 	}
+}
+
+// due returns the targets among those of index that are to be looked at again.
+func (w *Waiter) due(index map[objectKey]int) (out []int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for _, i := range index {
+		if t := &w.targets[i]; !t.due.IsZero() && now.After(t.due) {
+			t.due = time.Time{}
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 func (w *Waiter) seeForGone(i int, u *unstructured.Unstructured, uid string, r status.Result) {
@@ -320,9 +366,9 @@ func (w *Waiter) seeForGone(i int, u *unstructured.Unstructured, uid string, r s
 		return
 	}
 	t.uid = uid
-	t.facts, t.pods = contents(u), podSelector(u)
-	if f := u.GetFinalizers(); len(f) > 0 {
-		t.facts = append(t.facts, "finalizers: "+strconv.Itoa(len(f))+" "+oneLine(slices.Sorted(slices.Values(f))[0]))
+	t.facts, t.pods, t.holds = contents(u), podSelector(u), u.GetFinalizers()
+	if n := len(t.holds); n > 0 {
+		t.facts = append(t.facts, "finalizers: "+strconv.Itoa(n)+" "+oneLine(slices.Min(t.holds)))
 	}
 	w.set(i, r)
 }
@@ -342,10 +388,13 @@ func (w *Waiter) miss(i int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := &w.targets[i]
-	t.silent = false
+	t.silent, t.due = false, time.Time{}
+	defer w.time(i)
 	switch {
 	case w.o.Gone:
 		w.vanished(i)
+	case t.vanishes && t.status == status.Failed:
+		return // it does not get better by that
 	case t.vanishes:
 		w.set(i, status.Result{Status: status.Current, Reason: "JobGone", Message: "job finished and was removed"})
 	case t.here:

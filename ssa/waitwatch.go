@@ -27,12 +27,28 @@ const (
 	explainedMost = 20 // failed objects whose events are read
 )
 
-// watchAll watches every group of targets until ctx ends.
+// watchAll watches the targets of every kind until ctx ends. A kind that is
+// not known yet is asked for again until it is, and holds up no other.
 func (w *Waiter) watchAll(ctx context.Context) {
-	groups := w.groups(ctx)
+	byKind := map[schema.GroupVersionKind][]int{}
+	for i := range w.targets {
+		t := &w.targets[i]
+		if w.index[t.id] == i {
+			gvk := groupKind(t.id).WithVersion(t.version)
+			byKind[gvk] = append(byKind[gvk], i)
+		}
+	}
 	var wg sync.WaitGroup
-	for _, g := range groups {
-		wg.Go(func() { g.run(ctx) })
+	for gvk, list := range byKind {
+		wg.Go(func() {
+			r, ok := w.resolve(ctx, gvk, list)
+			if !ok {
+				return
+			}
+			for _, g := range w.split(r, list) {
+				wg.Go(func() { g.run(ctx) })
+			}
+		})
 	}
 	wg.Wait()
 }
@@ -45,35 +61,6 @@ type group struct {
 	selector  string
 	field     string
 	index     map[objectKey]int
-}
-
-// groups resolves the targets' kinds. Kinds that are not known yet are asked
-// for again until they are.
-func (w *Waiter) groups(ctx context.Context) []*group {
-	byKind := map[schema.GroupVersionKind][]int{}
-	for i := range w.targets {
-		t := &w.targets[i]
-		if w.index[t.id] == i {
-			gvk := groupKind(t.id).WithVersion(t.version)
-			byKind[gvk] = append(byKind[gvk], i)
-		}
-	}
-	var out []*group
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for gvk, list := range byKind {
-		wg.Go(func() {
-			r, ok := w.resolve(ctx, gvk, list)
-			if !ok {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out = append(out, w.split(r, list)...)
-		})
-	}
-	wg.Wait()
-	return out
 }
 
 func (w *Waiter) resolve(ctx context.Context, gvk schema.GroupVersionKind, list []int) (Resource, bool) {
@@ -224,6 +211,12 @@ func keyOf(u *unstructured.Unstructured) objectKey { return objectKey{u.GetNames
 // strangers finds the objects that the LIST by owner labels does not show:
 // absent ones, and ones of somebody else.
 func (g *group) strangers(ctx context.Context, missing []int) ([]*group, error) {
+	if len(missing) > maxGets {
+		var err error
+		if missing, err = g.existing(ctx, missing); err != nil {
+			return nil, err
+		}
+	}
 	var foreign []int
 	for _, i := range missing {
 		l, err := g.look(ctx, i)
@@ -255,10 +248,34 @@ func (g *group) strangers(ctx context.Context, missing []int) ([]*group, error) 
 	return slices.Collect(maps.Values(byNamespace)), nil
 }
 
+// existing narrows missing down to what exists at all, by one LIST of
+// metadata. Where that is refused, everything stays.
+func (g *group) existing(ctx context.Context, missing []int) ([]int, error) {
+	names := map[objectKey]bool{}
+	for u, err := range g.w.m.c.List(ctx, g.r, ListOptions{Namespace: g.namespace, MetadataOnly: true}) {
+		if apierrors.IsForbidden(err) {
+			return missing, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		names[keyOf(u)] = true
+	}
+	left := missing[:0:0]
+	for _, i := range missing {
+		if t := &g.w.targets[i]; names[objectKey{t.id.Namespace, t.id.Name}] {
+			left = append(left, i)
+			continue
+		}
+		g.w.miss(i)
+	}
+	return left, nil
+}
+
 // look reads one target by name; nil when it is absent or may not be read.
 func (g *group) look(ctx context.Context, i int) (*liveObject, error) {
 	t := &g.w.targets[i]
-	l, err := g.w.m.get(ctx, g.r, t.id.Namespace, t.id.Name)
+	l, err := g.w.m.fresh(ctx, g.r, t.id.Namespace, t.id.Name)
 	switch {
 	case apierrors.IsForbidden(err):
 		g.w.mu.Lock()
@@ -308,11 +325,22 @@ func (g *group) follow(ctx context.Context, rv string) error {
 
 // consume handles the events of one watch.
 func (g *group) consume(ctx context.Context, wi watch.Interface, rv string) (string, error) {
+	var tick <-chan time.Time
+	if g.r.GVR == (schema.GroupVersionResource{Version: "v1", Resource: "pods"}) {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		tick = t.C
+	}
 	for {
 		var ev watch.Event
 		var ok bool
 		select {
 		case ev, ok = <-wi.ResultChan():
+		case <-tick:
+			if err := g.lookAgain(ctx); err != nil {
+				return rv, fmt.Errorf("%w: %w", errRelist, err)
+			}
+			continue
 		case <-ctx.Done():
 			return rv, ctx.Err()
 		}
@@ -339,6 +367,17 @@ func (g *group) consume(ctx context.Context, wi watch.Interface, rv string) (str
 		}
 		g.w.see(ctx, i, u, g.r.HasStatus)
 	}
+}
+
+// lookAgain reads targets whose status depends on time and is due: there is no
+// event when time passes.
+func (g *group) lookAgain(ctx context.Context) error {
+	for _, i := range g.w.due(g.index) {
+		if _, err := g.look(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // poll replaces a watch that is forbidden.
@@ -390,13 +429,11 @@ func (m *Manager) gone(ctx context.Context, r Resource, id ID, uid string, timeo
 	}
 	w := m.newWaiter([]Target{{ID: id, Version: r.GVK.Version, UID: uid}}, WaitOptions{Gone: true, Timeout: timeout})
 	w.run(ctx)
-	err := w.Err()
-	if !errors.Is(err, ErrTimeout) {
+	if err := w.Err(); !errors.Is(err, ErrTimeout) {
 		return err
 	}
-	te := &TerminatingError{ID: id}
-	if l, e := m.get(ctx, r, id.Namespace, id.Name); e == nil && l != nil {
-		te.Finalizers = l.u.GetFinalizers()
+	for _, te := range w.survivors() {
+		return te
 	}
-	return te
+	return nil
 }

@@ -5,7 +5,10 @@ package ssa
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fail"
@@ -110,7 +113,7 @@ func (a *applier) takeOver(ctx context.Context, e *Entry) error {
 		if (!apierrors.IsConflict(err) && !apierrors.IsInvalid(err)) || try >= maxTries || ctx.Err() != nil {
 			return err
 		}
-		l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+		l, err := a.m.fresh(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
 		if err != nil {
 			return err
 		}
@@ -180,7 +183,7 @@ func (a *applier) deleteForRecreation(ctx context.Context, e *Entry, propagation
 		if !apierrors.IsConflict(err) || try >= maxTries || ctx.Err() != nil {
 			return err
 		}
-		l, e2 := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+		l, e2 := a.m.fresh(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
 		switch {
 		case e2 != nil:
 			return e2
@@ -275,7 +278,14 @@ func (p *promises) needed(e *Entry) bool {
 // decideDeferred makes the decisions that the plan could not make: it looks up
 // kinds, waits for what is being deleted, reads, and asks the server.
 func (a *applier) decideDeferred(ctx context.Context, todo []*Entry) {
-	a.m.each(len(todo), func(i int) { a.readyDeferred(ctx, todo[i]) })
+	a.resolve(ctx, todo)
+	a.awaitTerminated(ctx, todo)
+	for _, e := range todo {
+		if e.Decision == DecisionDeferred {
+			e.Decision, e.Why, e.x.pending = "", "", true
+			e.x.live, e.x.existed, e.x.liveUID, e.x.liveRV, e.x.sent = nil, false, "", "", e.x.desired
+		}
+	}
 	read := make([]bool, len(todo))
 	var want []*wanted
 	count := map[scope]int{}
@@ -295,7 +305,7 @@ func (a *applier) decideDeferred(ctx context.Context, todo []*Entry) {
 		e := todo[i]
 		if e.x.pending && !read[i] {
 			a.pl.count.get.Add(1)
-			l, err := a.m.get(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
+			l, err := a.m.fresh(ctx, e.x.r, e.ID.Namespace, e.ID.Name)
 			a.pl.judge(ctx, e, l, err)
 		}
 		switch {
@@ -307,51 +317,76 @@ func (a *applier) decideDeferred(ctx context.Context, todo []*Entry) {
 	})
 }
 
-// readyDeferred makes the entry one that can be read: its kind is known and
-// what was being deleted is gone. Otherwise it is blocked.
-func (a *applier) readyDeferred(ctx context.Context, e *Entry) {
-	if e.Why == WhyUnknownKind || e.x.r.GVR.Resource == "" {
-		r, err := a.kind(ctx, e)
-		if err != nil {
-			e.block(WhyUnknownKind, OpDryRun, err)
-			return
-		}
-		a.pl.ready(e, r)
-		if e.Decision == DecisionBlocked {
-			return
+// resolve finds the kinds that were unknown, each once for all its entries.
+// Entries whose kind stays unknown are blocked.
+func (a *applier) resolve(ctx context.Context, todo []*Entry) {
+	entries := map[schema.GroupVersionKind][]*Entry{}
+	for _, e := range todo {
+		if e.Why == WhyUnknownKind || e.x.r.GVR.Resource == "" {
+			gvk := e.x.desired.GroupVersionKind()
+			entries[gvk] = append(entries[gvk], e)
 		}
 	}
-	if e.Why == WhyTerminating {
-		if err := a.m.gone(ctx, e.x.r, e.ID, e.x.liveUID, terminatingWait); err != nil {
-			e.block(WhyTerminating, OpRead, err)
-			return
+	kinds := slices.Collect(maps.Keys(entries))
+	a.m.each(len(kinds), func(i int) {
+		list := entries[kinds[i]]
+		r, err := a.kind(ctx, kinds[i], list[0].x.last)
+		for _, e := range list {
+			if err != nil {
+				e.block(WhyUnknownKind, OpDryRun, err)
+			} else {
+				a.pl.ready(e, r)
+			}
 		}
-	}
-	e.Decision, e.Why, e.x.pending = "", "", true
-	e.x.live, e.x.existed, e.x.liveUID, e.x.liveRV, e.x.sent = nil, false, "", "", e.x.desired
+	})
 }
 
-// kind finds the resource of an entry whose kind was unknown. For kinds that
-// nobody promised it asks again until the time is over.
-func (a *applier) kind(ctx context.Context, e *Entry) (Resource, error) {
-	timeout := a.o.DeferTimeout
-	if timeout == 0 {
-		timeout = defaultDeferTimeout
+// awaitTerminated waits, at once for all, until what was being deleted is
+// gone. Entries whose object is not gone in time are blocked.
+func (a *applier) awaitTerminated(ctx context.Context, todo []*Entry) {
+	waiting := map[ID]*Entry{}
+	var targets []Target
+	for _, e := range todo {
+		if e.Decision == DecisionDeferred && e.Why == WhyTerminating {
+			waiting[e.ID] = e
+			targets = append(targets, Target{ID: e.ID, Version: e.x.r.GVK.Version, UID: e.x.liveUID})
+		}
 	}
-	gvk := e.x.desired.GroupVersionKind()
-	wait := time.Second
-	for end := time.Now().Add(timeout); ; {
+	if len(targets) == 0 {
+		return
+	}
+	w := a.m.newWaiter(targets, WaitOptions{Gone: true, Timeout: terminatingWait})
+	w.run(ctx)
+	for _, te := range w.survivors() {
+		err := w.Err()
+		if errors.Is(err, ErrTimeout) {
+			err = te
+		}
+		waiting[te.ID].block(WhyTerminating, OpRead, err)
+	}
+}
+
+// kind finds the resource of a kind that was unknown. One that nobody promised
+// is asked for again until the time is over, which is the same for all.
+func (a *applier) kind(ctx context.Context, gvk schema.GroupVersionKind, last bool) (Resource, error) {
+	a.deferring.Do(func() {
+		timeout := a.o.DeferTimeout
+		if timeout == 0 {
+			timeout = defaultDeferTimeout
+		}
+		a.deferEnd = time.Now().Add(timeout)
+	})
+	for wait := time.Second; ; wait = min(wait*2, 15*time.Second) {
 		r, err := a.m.c.Resource(ctx, gvk)
 		if err == nil {
 			return r, nil
 		}
-		left := time.Until(end)
-		if !e.x.last && !isUnknownKind(err) || left <= 0 {
+		left := time.Until(a.deferEnd)
+		if !last && !isUnknownKind(err) || left <= 0 {
 			return Resource{}, fmt.Errorf("%w", err)
 		}
 		if err := sleep(ctx, min(wait, left)); err != nil {
 			return Resource{}, err
 		}
-		wait = min(wait*2, 15*time.Second)
 	}
 }
