@@ -8,13 +8,11 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,10 +48,8 @@ type world struct {
 	ns     string
 	server *gitserver.Server
 	repo   *gitserver.Repo
-	log    *syncBuffer
-	cmd    *exec.Cmd
-	exited chan struct{}
 	dir    string
+	*process
 
 	storage string // address of the artifact server
 }
@@ -119,67 +115,13 @@ func bareWorld(t *testing.T) *world {
 // start runs the manager until the test ends or stop is called.
 func (w *world) start(args ...string) {
 	w.t.Helper()
-	bin, err := binary()
-	w.Expect(err).NotTo(HaveOccurred())
-	config := filepath.Join(w.dir, "kubeconfig")
-	w.Expect(os.WriteFile(config, w.cluster.Kubeconfig(), 0o600)).To(Succeed())
 	if w.storage == "" {
 		w.storage = freePort(w) // artifact URLs hold it, it survives a restart
 	}
-	storage, metrics, health := w.storage, freePort(w), freePort(w)
-	w.log = &syncBuffer{}
-	w.cmd = exec.Command(bin, append([]string{
-		"--controllers=source,kustomize", "--watch-all-namespaces=false",
-		"--storage-path=" + filepath.Join(w.dir, "storage"), "--storage-addr=" + storage, "--storage-adv-addr=" + storage,
-		"--metrics-addr=" + metrics, "--health-addr=" + health, "--interval-jitter-percentage=0", "--log-level=debug",
+	w.process = w.launch(w.dir, append([]string{
+		"--controllers=source,kustomize", "--storage-addr=" + w.storage, "--storage-adv-addr=" + w.storage,
 		"--requeue-dependency=2s",
 	}, args...)...)
-	tmp := filepath.Join(w.dir, "tmp")
-	w.Expect(os.MkdirAll(tmp, 0o700)).To(Succeed())
-	w.cmd.Env = append(os.Environ(), "KUBECONFIG="+config, "RUNTIME_NAMESPACE="+w.ns, "TMPDIR="+tmp)
-	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
-	w.Expect(w.cmd.Start()).To(Succeed())
-	w.exited = make(chan struct{})
-	cmd, exited := w.cmd, w.exited
-	go func() { _ = cmd.Wait(); close(exited) }()
-	w.t.Cleanup(func() {
-		w.stop()
-		if w.t.Failed() {
-			w.t.Logf("manager log:\n%s", w.log.tail(24<<10))
-		}
-	})
-	w.Eventually(w.ctx, func() error {
-		select {
-		case <-exited:
-			return StopTrying("the manager ended: " + w.log.tail(4000))
-		default:
-		}
-		resp, err := http.Get("http://" + health + "/readyz") //nolint:gosec // loopback
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", resp.StatusCode)
-		}
-		return nil
-	}).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(Succeed())
-}
-
-// stop ends the manager as Kubernetes would and returns its exit code.
-func (w *world) stop() int {
-	select {
-	case <-w.exited:
-	default:
-		_ = w.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-w.exited:
-		case <-time.After(30 * time.Second):
-			_ = w.cmd.Process.Kill()
-			<-w.exited
-		}
-	}
-	return w.cmd.ProcessState.ExitCode()
 }
 
 // gitRepository creates the GitRepository "app" on branch main.
