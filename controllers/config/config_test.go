@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,14 +21,20 @@ import (
 
 	kustomizev1 "github.com/gitops-kit/sdk/apis/kustomize/v1"
 	sourcev1 "github.com/gitops-kit/sdk/apis/source/v1"
+	"github.com/gitops-kit/sdk/controllers/source"
 	"github.com/gitops-kit/sdk/kustomize"
 )
 
 // installation builds the default installation, by kind and name.
 func installation(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
+	return build(t, "default")
+}
+
+func build(t *testing.T, dir string) map[string]*unstructured.Unstructured {
+	t.Helper()
 	g := NewWithT(t)
-	res, err := kustomize.New(kustomize.BuilderOptions{}).Build(t.Context(), kustomize.Options{Root: os.DirFS("."), Dir: "default"})
+	res, err := kustomize.New(kustomize.BuilderOptions{}).Build(t.Context(), kustomize.Options{Root: os.DirFS("."), Dir: dir})
 	g.Expect(err).NotTo(HaveOccurred())
 	out := map[string]*unstructured.Unstructured{}
 	for _, o := range res.Objects {
@@ -45,8 +53,14 @@ func as[T any](t *testing.T, u *unstructured.Unstructured) *T {
 }
 
 func TestEveryObjectIsLabelled(t *testing.T) { // WIRE-6
+	for _, dir := range []string{"default", "replicas"} {
+		everyObjectIsLabelled(t, build(t, dir))
+	}
+}
+
+func everyObjectIsLabelled(t *testing.T, objects map[string]*unstructured.Unstructured) {
+	t.Helper()
 	g := NewWithT(t)
-	objects := installation(t)
 	g.Expect(objects).To(HaveKey("CustomResourceDefinition/gitrepositories.source.toolkit.fluxcd.io"))
 	for name, o := range objects {
 		l := o.GetLabels()
@@ -134,6 +148,59 @@ func TestDeployments(t *testing.T) { // WIRE-1, WIRE-2, WIRE-3, WIRE-4, WIRE-5
 	g.Expect(s.Spec.Ports[0].Port).To(Equal(int32(80)))
 	g.Expect(s.Spec.Ports[0].TargetPort.String()).To(Equal("http"))
 	g.Expect(objects).To(HaveKey("ResourceQuota/critical-pods"))
+}
+
+// SRC-76, D13, WIRE-2, WIRE-4: the overlay for two source controllers changes
+// their Deployment, and nothing else; what clients patch by index stays where it
+// is; the controller accepts the flags.
+func TestReplicas(t *testing.T) {
+	g := NewWithT(t)
+	one, two := installation(t), build(t, "replicas")
+	const name = "Deployment/source-controller"
+	before, d := as[appsv1.Deployment](t, one[name]), as[appsv1.Deployment](t, two[name])
+	budget := as[policyv1.PodDisruptionBudget](t, two["PodDisruptionBudget/source-controller"])
+	g.Expect(budget.Namespace).To(Equal(d.Namespace))
+	g.Expect(budget.Spec.MinAvailable.IntValue()).To(Equal(1))
+	g.Expect(budget.Spec.Selector).To(Equal(d.Spec.Selector))
+	for _, objects := range []map[string]*unstructured.Unstructured{one, two} {
+		delete(objects, name)
+		delete(objects, "PodDisruptionBudget/source-controller")
+	}
+	g.Expect(two).To(Equal(one))
+
+	args := d.Spec.Template.Spec.Containers[0].Args
+	n := len(before.Spec.Template.Spec.Containers[0].Args)
+	g.Expect(args[:n]).To(Equal(before.Spec.Template.Spec.Containers[0].Args))
+	g.Expect(args).To(ContainElement("--enable-leader-election"))
+	var f source.Flags
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.AddFlags(fs)
+	g.Expect(fs.Parse(append([]string{"--storage-path=/data"}, args[n:]...))).To(Succeed())
+	g.Expect(f.Validate()).To(Succeed())
+	g.Expect(f.StorageBackend).To(Equal("oci"))
+	g.Expect(source.NewStorage(f, nil).NeedLeaderElection()).To(BeFalse(), "every replica serves, so that every one is ready")
+
+	g.Expect(*d.Spec.Replicas).To(Equal(int32(2)))
+	g.Expect(d.Spec.Strategy.Type).To(Equal(appsv1.RollingUpdateDeploymentStrategyType))
+	g.Expect(d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue()).To(BeZero())
+	pod := d.Spec.Template.Spec
+	g.Expect(pod.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm.LabelSelector).To(Equal(d.Spec.Selector))
+	mounts := map[string]string{}
+	for _, m := range pod.Containers[0].VolumeMounts {
+		mounts[m.Name] = m.MountPath
+	}
+	g.Expect(mounts).To(Equal(map[string]string{"data": "/data", "tmp": "/tmp", "registry": "/etc/registry"}))
+	g.Expect(f.StorageOCISecret).To(HavePrefix(mounts["registry"] + "/" + corev1.DockerConfigJsonKey))
+	for _, v := range pod.Volumes {
+		switch v.Name {
+		case "registry":
+			g.Expect(v.Secret.SecretName).NotTo(BeEmpty())
+		default:
+			g.Expect(v.EmptyDir).NotTo(BeNil(), "a cache of its own: %s", v.Name)
+		}
+	}
+	before.Spec.Replicas, before.Spec.Strategy, before.Spec.Template.Spec = d.Spec.Replicas, d.Spec.Strategy, pod
+	g.Expect(before).To(Equal(d), "nothing else changed")
 }
 
 func TestRBAC(t *testing.T) { // WIRE-7

@@ -130,9 +130,10 @@ func (r *readers) publish(a *meta.Artifact) {
 	r.published = append(r.published[:len(r.published):len(r.published)], a)
 }
 
-// progress waits until n more artifacts were read.
-func (w *world) progress(r *readers, n int) {
+// progress waits until every artifact was read from every replica once more.
+func (w *world) progress(r *readers) {
 	w.t.Helper()
+	const n = 12
 	now := func() int { r.mu.Lock(); defer r.mu.Unlock(); return r.reads }
 	from := now()
 	w.Eventually(w.ctx, func() int { return now() - from }).WithTimeout(patience).Should(BeNumerically(">=", n))
@@ -181,7 +182,7 @@ func TestReplicas(t *testing.T) {
 	readers.publish(app.Status.Artifact)
 	w.revision(app, w.commit("Two", map[string]string{"a.yaml": "2"}))
 	readers.publish(app.Status.Artifact)
-	w.progress(readers, 12)
+	w.progress(readers)
 	w.Expect(uploads()).To(Equal(4), "three artifacts and the config")
 	w.Expect([]int{swaps("quiet"), swaps("app")}).To(Equal([]int{1, 2}))
 
@@ -200,7 +201,7 @@ func TestReplicas(t *testing.T) {
 	w.Eventually(w.ctx, victim.exited).WithTimeout(patience).Should(BeClosed())
 	w.Expect(swaps("app")).To(Equal(2))
 	before := len(w.server.Log())
-	w.progress(readers, 12)
+	w.progress(readers)
 	w.revision(app, id)
 	readers.publish(app.Status.Artifact)
 	w.Expect(w.holder()).NotTo(Equal(leader))
@@ -208,13 +209,13 @@ func TestReplicas(t *testing.T) {
 
 	// The first comes back, with what its cache had; the second leaves in order.
 	first = w.replica("first", addr1, registry)
-	w.progress(readers, 12)
+	w.progress(readers)
 	w.Expect(second.stop()).To(BeZero())
 	id = w.commit("Four", map[string]string{"a.yaml": "4"})
 	w.request(app)
 	w.revision(app, id)
 	readers.publish(app.Status.Artifact)
-	w.progress(readers, 12)
+	w.progress(readers)
 	readers.stop()
 
 	w.Expect(readers.failed).To(BeEmpty(), "%d reads, %d once more", readers.reads, readers.retried)
