@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/artifact/internal/fail"
-	"github.com/gitops-kit/sdk/artifact/internal/limits"
 	"github.com/gitops-kit/sdk/untar/digest"
 )
 
@@ -72,6 +71,7 @@ type Cache struct {
 	bad     map[badKey]badness
 	bytes   int64
 	tick    uint64
+	hook    func(op, name string) // tests: called before each operation on an entry
 }
 
 // entry is an extracted tree.
@@ -81,9 +81,13 @@ type entry struct {
 	bytes   int64
 	leases  int
 	tick    uint64
-	private bool // not in the map; removed with its last lease
-	served  int  // leases so far
+	private bool          // not in the map; removed with its last lease
+	dropped bool          // not as it was extracted
+	proved  bool          // the whole tree was hashed by this cache
+	first   chan struct{} // held by the check that proves it
+	served  int           // leases so far
 	files   []record
+	dirs    []string
 	sums    map[string]string // Lease.Digest, by paths
 }
 
@@ -282,6 +286,7 @@ func (c *Cache) publish(e *entry) error {
 		return nil
 	}
 	final := filepath.Join(c.dir, e.id.Algorithm+"-"+e.id.Hex)
+	c.announce("rename", e.dir+"\x00"+final)
 	err := os.Rename(e.dir, final)
 	if err != nil {
 		if rerr := removeTree(final); rerr != nil {
@@ -306,54 +311,16 @@ func (c *Cache) forgetBad() {
 	}
 }
 
-// admit enters an entry, evicting the least recently used without a lease.
-// If that does not make room, the entry stays private.
-func (c *Cache) admit(e *entry) (gone []*entry) {
-	maxBytes, maxEntries := limits.Or(c.o.Bytes, 2<<30), limits.Or(c.o.Entries, 1000)
-	free := c.bytes
-	var out []*entry
-	n := int64(len(c.entries))
-	for free+e.bytes > maxBytes || n+1 > maxEntries {
-		oldest := c.oldest(out)
-		if oldest == nil {
-			e.private = true
-			return nil
-		}
-		out = append(out, oldest)
-		free -= oldest.bytes
-		n--
-	}
-	for _, o := range out {
-		delete(c.entries, o.id)
-		o.moveAside() // its place may be needed before it is removed
-	}
-	c.bytes = free + e.bytes
-	c.tick++
-	e.tick = c.tick
-	c.entries[e.id] = e
-	return out
-}
-
-func (c *Cache) oldest(except []*entry) *entry {
-	var oldest *entry
-next:
-	for _, e := range c.entries {
-		if e.leases > 0 || oldest != nil && e.tick > oldest.tick {
-			continue
-		}
-		for _, x := range except {
-			if x == e {
-				continue next
-			}
-		}
-		oldest = e
-	}
-	return oldest
-}
-
 func (c *Cache) observe(e Event) {
 	if c.o.Observe != nil {
 		c.o.Observe(e)
+	}
+}
+
+// announce tells the hook of an operation.
+func (c *Cache) announce(op, name string) {
+	if c.hook != nil {
+		c.hook(op, name)
 	}
 }
 
@@ -432,11 +399,10 @@ func (c *Cache) takeOver() error {
 		case !ours:
 			continue
 		case complete:
-			files, bytes, err := readManifest(path)
-			if err != nil {
+			e := &entry{id: id, dir: path, first: make(chan struct{}, 1)}
+			if e.readManifest() != nil {
 				break
 			}
-			e := &entry{id: id, dir: path, bytes: bytes, files: files}
 			for _, g := range c.admit(e) {
 				_ = removeTree(g.dir)
 			}

@@ -24,13 +24,14 @@ import (
 
 // transfer is one download over several attempts.
 type transfer struct {
-	f    *Fetcher
-	u    *url.URL
-	want digest.Digest
-	size int64 // expected, 0 if unknown
-	max  int64
-	w    *os.File
-	res  *Result
+	f      *Fetcher
+	client *http.Client
+	u      *url.URL
+	want   digest.Digest
+	size   int64 // expected, 0 if unknown
+	max    int64
+	w      *os.File
+	res    *Result
 
 	hash    hash.Hash
 	have    int64
@@ -44,12 +45,10 @@ func (f *Fetcher) download(ctx context.Context, r Ref, want digest.Digest, u *ur
 	if err != nil {
 		return err
 	}
-	t := &transfer{f: f, u: u, want: want, size: r.Size, max: f.maxBytes(), w: w, res: res, hash: h}
+	t := &transfer{f: f, client: f.lane(u).client, u: u, want: want, size: r.Size, max: f.maxBytes(), w: w, res: res, hash: h}
 	if r.Size > 0 {
 		t.max = r.Size // check saw to it that this is not too much
 	}
-	host := netguard.HostPort(u.Hostname(), portOf(u))
-	ctx = context.WithValue(ctx, originKey{}, host)
 	retries := f.o.Retries
 	if retries == 0 {
 		retries = 9
@@ -93,8 +92,11 @@ func portOf(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
 	}
-	if u.Scheme == "https" {
+	switch u.Scheme {
+	case "https":
 		return "443"
+	case "socks5", "socks5h":
+		return "1080"
 	}
 	return "80"
 }
@@ -162,7 +164,7 @@ func (t *transfer) attempt(ctx context.Context) (after time.Duration, err error)
 		req.Header.Set("If-Range", t.tag())
 	}
 	t.res.Attempts++
-	resp, err := t.f.client.Do(req)
+	resp, err := t.client.Do(req)
 	if err != nil {
 		return 0, err
 	}

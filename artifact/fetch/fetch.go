@@ -9,16 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gitops-kit/sdk/artifact/internal/limits"
-	"github.com/gitops-kit/sdk/artifact/internal/netguard"
 	"github.com/gitops-kit/sdk/artifact/internal/redact"
 	"github.com/gitops-kit/sdk/untar"
 	"github.com/gitops-kit/sdk/untar/digest"
@@ -68,8 +66,11 @@ type Options struct {
 // Fetcher downloads artifacts. It is safe for concurrent use.
 type Fetcher struct {
 	o        Options
-	client   *http.Client
 	override *url.URL
+
+	mu    sync.Mutex
+	lanes map[string]*lane // by host and port of the references
+	tick  uint64
 }
 
 // Result says what a call did. It is returned also with an error.
@@ -95,7 +96,7 @@ const (
 
 // New returns a Fetcher. It does no I/O.
 func New(o Options) (*Fetcher, error) {
-	f := &Fetcher{o: o}
+	f := &Fetcher{o: o, lanes: map[string]*lane{}}
 	if o.HostOverride != "" {
 		s := o.HostOverride
 		if !strings.Contains(s, "://") {
@@ -107,28 +108,7 @@ func New(o Options) (*Fetcher, error) {
 		}
 		f.override = u
 	}
-	h := o.HTTP.WithDefaults()
-	t := h.Transport(&netguard.Dialer{Policy: o.Net}, o.TLS)
-	t.DialContext = f.dial
-	t.DisableKeepAlives = false
-	f.client = &http.Client{Transport: t, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		req.Header.Del("Referer")
-		_, err := h.Redirect(via[len(via)-1].URL, req.URL, len(via)-1)
-		return err
-	}}
 	return f, nil
-}
-
-type originKey struct{}
-
-// dial connects under the policy; the host of the reference counts as
-// configured, since the producer of the artifact is trusted to name it.
-func (f *Fetcher) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := netguard.Dialer{Policy: f.o.Net, Timeout: f.o.HTTP.WithDefaults().Connect}
-	if origin, ok := ctx.Value(originKey{}).(string); ok {
-		d.Configured = map[string]bool{origin: true}
-	}
-	return d.DialContext(ctx, network, address)
 }
 
 func validURL(u *url.URL) bool {
@@ -230,12 +210,6 @@ func (f *Fetcher) fail(u *url.URL, err error) error {
 }
 
 func (f *Fetcher) maxBytes() int64 { return limits.Or(f.o.MaxBytes, 256<<20) }
-
-// Close closes idle connections.
-func (f *Fetcher) Close() error {
-	f.client.CloseIdleConnections()
-	return nil
-}
 
 // tempFile is a file that has no name where the system allows that.
 type tempFile struct {

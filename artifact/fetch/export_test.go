@@ -1,0 +1,7 @@
+// Copyright The gitops-kit Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+// SetHook sets what is called before each operation on an entry.
+func SetHook(c *Cache, f func(op, name string)) { c.hook = f }
