@@ -126,5 +126,5 @@ func TestRegistryFiles(t *testing.T) {
 	s, err := source.NewStorage(f, nil).Store()
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = s.Lookup(t.Context(), artifact.Key{Kind: "gitrepository", Namespace: "n", Name: "n", File: "f"})
-	g.Expect(err).To(MatchError(ContainSubstring("malformed docker config")))
+	g.Expect(err).To(MatchError(ContainSubstring("docker configuration: not a registry configuration in JSON")))
 }

@@ -10,7 +10,8 @@
 // object's own namespace unless a reference says otherwise. [Reader.Get] takes
 // what a consumer [Want]s and returns [Material] whose secret values are of type
 // [Secret]: no formatting verb, encoder or logger shows them. Material knows no
-// host; its consumer binds it to the configured origin.
+// host; its consumer binds it to the configured origin. [RegistryCredential] finds
+// the entry of one repository in a Docker configuration that is a file.
 //
 // # Errors
 //

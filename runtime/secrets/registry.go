@@ -6,6 +6,7 @@ package secrets
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -58,14 +59,66 @@ type dockerAuth struct {
 	RegistryToken string `json:"registrytoken"`
 }
 
+// readDocker reads a configuration, or says why it cannot.
+func readDocker(data []byte) (c dockerConfig, why string) {
+	if len(data) > maxRegistry {
+		return c, "larger than 1 MiB"
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return dockerConfig{}, "not a registry configuration in JSON"
+	}
+	return c, ""
+}
+
+// RegistryCredential finds the credential of a repository in a Docker
+// configuration file of at most 1 MiB: that of the entry whose path leads
+// furthest to the repository, else that of its host. Host and port must be equal; Docker
+// Hub has several names that count as one. Entries of others play no role, and
+// credential helpers, which are programs, are not run; a Secret that names some
+// is refused by [Reader]. Without a usable entry the error is
+// [ErrNoCredentials]. Safe for concurrent use.
+func RegistryCredential(config []byte, host, repository string) (RegistryAuth, error) {
+	c, why := readDocker(config)
+	if why != "" {
+		return RegistryAuth{}, fmt.Errorf("%w: docker configuration: %s", ErrNoCredentials, why)
+	}
+	best, length := "", -1
+	for _, server := range slices.Sorted(maps.Keys(c.Auths)) {
+		if n := leads(server, host, repository); n > length {
+			best, length = server, n
+		}
+	}
+	if length < 0 {
+		return RegistryAuth{}, fmt.Errorf("%w: docker configuration: no entry for %q", ErrNoCredentials, host)
+	}
+	a, why := c.Auths[best].read()
+	if why == "" && a == (RegistryAuth{}) {
+		why = "empty"
+	}
+	if why != "" {
+		return RegistryAuth{}, fmt.Errorf("%w: docker configuration: entry for %q: %s", ErrNoCredentials, host, why)
+	}
+	return a, nil
+}
+
+// leads returns how much of a repository's path a server entry names, -1 if it
+// is of another host or path.
+func leads(server, host, repository string) int {
+	own, path := splitServer(server)
+	switch {
+	case own == "" || own != hub(strings.ToLower(host)):
+		return -1
+	case path == "" || path == repository || strings.HasPrefix(repository, path+"/"):
+		return len(path)
+	}
+	return -1
+}
+
 func (p *parser) registry() error {
 	const key = ".dockerconfigjson"
-	if len(p.data[key]) > maxRegistry {
-		return p.bad(key, "larger than 1 MiB")
-	}
-	var c dockerConfig
-	if err := json.Unmarshal(p.data[key], &c); err != nil {
-		return p.bad(key, "not a registry configuration in JSON")
+	c, why := readDocker(p.data[key])
+	if why != "" {
+		return p.bad(key, why)
 	}
 	if len(c.CredHelpers) > 0 || c.CredsStore != "" {
 		return p.bad(key, "credential helpers and stores are not supported")
@@ -115,13 +168,23 @@ func (a dockerAuth) read() (out RegistryAuth, why string) {
 
 // registryHost is the host of a server entry: scheme and path are dropped.
 func registryHost(server string) string {
+	host, _ := splitServer(server)
+	return host
+}
+
+// splitServer splits a server entry into host and path. The versions of the
+// protocol are no path.
+func splitServer(server string) (host, path string) {
 	s := strings.ToLower(strings.TrimSpace(server))
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://")
-	host, _, _ := strings.Cut(s, "/")
+	host, path, _ = strings.Cut(s, "/")
 	if strings.ContainsAny(host, "@ \t") {
-		return ""
+		return "", ""
 	}
-	return hub(host)
+	if path = strings.Trim(path, "/"); path == "v1" || path == "v2" {
+		path = ""
+	}
+	return hub(host), path
 }
 
 func hub(host string) string {

@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -286,6 +287,50 @@ func TestMakeAndApply(t *testing.T) {
 	g.Expect(w.applied).NotTo(BeNil())
 }
 
+// R6, R8: the credential of a repository is that of exactly its host and port, of the
+// entry whose path leads furthest; what belongs to others, and programs that
+// would know more, play no role; nothing of it is in an error.
+func TestRegistryCredential(t *testing.T) {
+	auth := func(s string) string { return `{"auth":"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"}` }
+	for _, tc := range []struct{ config, host, repo, want string }{
+		{`{"auths":{"h":` + auth("a:b:c") + `}}`, "h", "x", "a:b:c"},
+		{`{"auths":{"H":` + auth("a:1") + `}}`, "h", "x", "a:1"},
+		{`{"auths":{"https://h/v1/":{"username":"a","password":"p"}}}`, "h", "x", "a:p"},
+		{`{"auths":{"https://h/v2":{"username":"a","password":"p"}}}`, "h", "x", "a:p"},
+		{`{"auths":{"h":` + auth("a:1") + `,"h/team":` + auth("b:2") + `,"h/tea":` + auth("c:3") + `}}`, "h", "team/x", "b:2"},
+		{`{"auths":{"h/team/x/":` + auth("a:1") + `,"h/team":` + auth("b:2") + `}}`, "h", "team/x", "a:1"},
+		{`{"auths":{"h/team":` + auth("b:2") + `}}`, "h", "teamwork", ""},
+		{`{"auths":{"h/team/x/y":` + auth("b:2") + `}}`, "h", "team/x", ""},
+		{`{"auths":{"https://index.docker.io/v1/":` + auth("a:1") + `}}`, "docker.io", "x/y", "a:1"},
+		{`{"auths":{"docker.io":` + auth("a:1") + `}}`, "registry-1.docker.io", "x/y", "a:1"},
+		{`{"auths":{"h:5000":` + auth("a:1") + `}}`, "h", "x", ""},
+		{`{"auths":{"h":` + auth("a:1") + `}}`, "h:5000", "x", ""},
+		{`{"auths":{"evil-h":` + auth("a:1") + `,"h.evil":` + auth("a:1") + `,"u@h":` + auth("a:1") + `}}`, "h", "x", ""},
+		{`{"auths":{"":` + auth("a:1") + `}}`, "", "x", ""},
+		{`{"auths":{"h":` + auth("a:1") + `,"other":{"auth":"` + canary + `"}}}`, "h", "x", "a:1"},
+		{`{"auths":{"h":` + auth("a:1") + `},"credHelpers":{"g":"program"},"credsStore":"program"}`, "h", "x", "a:1"},
+		{`{"auths":{"h":{"auth":"` + canary + `"}}}`, "h", "x", ""},
+		{`{"auths":{"h":` + auth(canary) + `}}`, "h", "x", ""},
+		{`{"auths":{"h":{"username":"a","password":"` + canary + `\n"}}}`, "h", "x", ""},
+		{`{"auths":{"h":{}},"credsStore":"program"}`, "h", "x", ""},
+		{`{"credHelpers":{"h":"program"}}`, "h", "x", ""},
+		{`{}`, "h", "x", ""},
+		{canary, "h", "x", ""},
+		{strings.Repeat(" ", 1<<20+1), "h", "x", ""},
+	} {
+		g := NewWithT(t)
+		a, err := secrets.RegistryCredential([]byte(tc.config), tc.host, tc.repo)
+		if tc.want == "" {
+			g.Expect(errors.Is(err, secrets.ErrNoCredentials)).To(BeTrue(), "%.80s: %v", tc.config, err)
+			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
+			g.Expect(a).To(Equal(secrets.RegistryAuth{}))
+			continue
+		}
+		g.Expect(err).NotTo(HaveOccurred(), tc.config)
+		g.Expect(a.Username+":"+a.Password.Reveal()).To(Equal(tc.want), tc.config)
+	}
+}
+
 func FuzzRegistry(f *testing.F) {
 	f.Add([]byte(`{"auths":{"ghcr.io":{"auth":"dTpw"}}}`))
 	f.Add([]byte(`{"auths":{"":{}}}`))
@@ -293,6 +338,10 @@ func FuzzRegistry(f *testing.F) {
 		m, err := reader(data{".dockerconfigjson": string(b)}, nil).Get(context.Background(), secrets.Ref{Name: "s"}, secrets.Registry)
 		if err == nil && len(m.Registry.Hosts()) == 0 {
 			t.Fatal("no host and no error")
+		}
+		a, err := secrets.RegistryCredential(b, "ghcr.io", "x/y")
+		if (err == nil) == (a == secrets.RegistryAuth{}) {
+			t.Fatalf("a credential: %t, %v", err == nil, err)
 		}
 	})
 }

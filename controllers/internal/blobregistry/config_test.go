@@ -5,7 +5,6 @@ package blobregistry_test
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,35 +17,48 @@ import (
 
 	"github.com/gitops-kit/sdk/artifact"
 	"github.com/gitops-kit/sdk/controllers/internal/blobregistry"
+	"github.com/gitops-kit/sdk/runtime/secrets"
 	"github.com/gitops-kit/sdk/testserver/ociserver"
 )
 
-// R6, R8: credentials are those of exactly this host and port; helpers are
-// not run; what is wrong is said without the secret.
+// R6, R8: credentials are those of exactly this host and port, and of the path
+// that leads furthest; helpers are not run; what is wrong is said without
+// the secret.
 func TestDockerConfig(t *testing.T) {
-	auth := func(s string) string { return `{"auth":"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"}` }
-	for _, tc := range []struct{ config, host, repo, user, password string }{
-		{`{"auths":{"h":` + auth("a:b:c") + `}}`, "h", "x", "a", "b:c"},
-		{`{"auths":{"https://h/v1/":{"username":"a","password":"p"}}}`, "h", "x", "a", "p"},
-		{`{"auths":{"h":` + auth("a:1") + `,"h/team":` + auth("b:2") + `,"h/tea":` + auth("c:3") + `}}`, "h", "team/x", "b", "2"},
-		{`{"auths":{"https://index.docker.io/v1/":` + auth("a:1") + `}}`, "docker.io", "x/y", "a", "1"},
-		{`{"auths":{"h:5000":` + auth("a:1") + `}}`, "h", "x", "", ""},
-		{`{"auths":{"h":` + auth("a:1") + `}}`, "h:5000", "x", "", ""},
-		{`{"auths":{"h":{"auth":"canary"}}}`, "h", "x", "", ""},
-		{`{"auths":{"h":{}},"credsStore":"program"}`, "h", "x", "", ""},
-		{`{"credHelpers":{"h":"program"}}`, "h", "x", "", ""},
-		{`canary`, "h", "x", "", ""},
+	file := filepath.Join(t.TempDir(), "config.json")
+	for _, tc := range []struct{ config, address, user, password string }{
+		{`{"auths":{"h":{"auth":"YTpiOmM="}}}`, "oci://h/x", "a", "b:c"},
+		{`{"auths":{"h":{"auth":"YTpiOmM="},"h/team":{"username":"b","password":"2"}},"credsStore":"program"}`, "oci://h/team/x", "b", "2"},
+		{`{"auths":{"h:5000":{"auth":"YTpiOmM="}}}`, "oci://h/x", "", ""},
+		{`{"auths":{"h":{"auth":"canary"}}}`, "oci://h/x", "", ""},
+		{`{"credHelpers":{"h":"program"}}`, "oci://h/x", "", ""},
+		{`canary`, "oci://h/x", "", ""},
 	} {
 		g := NewWithT(t)
-		c, err := blobregistry.ParseDockerConfig([]byte(tc.config), tc.host, tc.repo)
+		g.Expect(os.WriteFile(file, []byte(tc.config), 0o600)).To(Succeed())
+		c, err := blobregistry.FromDockerConfig(file, tc.address)(t.Context())
 		g.Expect(c.Username).To(Equal(tc.user), tc.config)
 		g.Expect(c.Password.Reveal()).To(Equal(tc.password), tc.config)
-		g.Expect(err == nil).To(Equal(tc.user != ""), "%s: %v", tc.config, err)
-		if err != nil {
+		if tc.user == "" {
+			g.Expect(errors.Is(err, secrets.ErrNoCredentials)).To(BeTrue(), "%s: %v", tc.config, err)
 			g.Expect(c.IsZero()).To(BeTrue())
 			g.Expect(err.Error()).NotTo(ContainSubstring("canary"))
+		} else {
+			g.Expect(err).NotTo(HaveOccurred(), tc.config)
 		}
 	}
+	g := NewWithT(t)
+	g.Expect(os.WriteFile(file, []byte(`{"auths":{"h":{"identitytoken":"i"},"h/r":{"registrytoken":"r"}}}`), 0o600)).To(Succeed())
+	c, err := blobregistry.FromDockerConfig(file, "oci://h/x")(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.IdentityToken.Reveal()).To(Equal("i"))
+	c, err = blobregistry.FromDockerConfig(file, "oci://h/r/x")(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.RegistryToken.Reveal()).To(Equal("r"))
+	_, err = blobregistry.FromDockerConfig(file, "https://h/x")(t.Context())
+	g.Expect(err).To(MatchError(ContainSubstring("oci://")))
+	_, err = blobregistry.FromDockerConfig(file+"x", "oci://h/x")(t.Context())
+	g.Expect(errors.Is(err, os.ErrNotExist)).To(BeTrue(), "%v", err)
 }
 
 // OCI-71: a mounted Secret may change while the process runs.
