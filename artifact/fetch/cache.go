@@ -69,6 +69,7 @@ type Cache struct {
 	entries map[digest.Digest]*entry
 	flights map[digest.Digest]*flight
 	bad     map[badKey]badness
+	badFor  time.Duration
 	bytes   int64
 	tick    uint64
 	hook    func(op, name string) // tests: called before each operation on an entry
@@ -115,7 +116,7 @@ const badFor = 5 * time.Second
 // NewCache returns a cache. It does no I/O; the first call of Tree opens the
 // directory.
 func NewCache(o CacheOptions) *Cache {
-	return &Cache{o: o, entries: map[digest.Digest]*entry{}, flights: map[digest.Digest]*flight{}, bad: map[badKey]badness{}}
+	return &Cache{o: o, entries: map[digest.Digest]*entry{}, flights: map[digest.Digest]*flight{}, bad: map[badKey]badness{}, badFor: badFor}
 }
 
 // Tree returns a lease on the extracted tree of an artifact. Callers of the
@@ -258,7 +259,7 @@ func (c *Cache) finish(fl *flight, r Ref, id digest.Digest, e *entry, res *Resul
 	switch {
 	case err != nil && errors.Is(err, ErrDigestMismatch):
 		c.forgetBad()
-		c.bad[badKey{r.URL, id}] = badness{until: time.Now().Add(badFor), err: err}
+		c.bad[badKey{r.URL, id}] = badness{until: time.Now().Add(c.badFor), err: err}
 	case err != nil:
 	case fl.waiters == 0 || c.closed:
 		e.private = true

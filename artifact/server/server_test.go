@@ -216,7 +216,7 @@ func TestCorruptNeverComplete(t *testing.T) {
 // end of Serve; new connections are refused beyond the limit.
 func TestShutdownAndLimits(t *testing.T) {
 	g := NewWithT(t)
-	s := start(t, server.Options{Connections: 2})
+	s := start(t, server.Options{Connections: 2, Grace: time.Minute, HeaderTimeout: time.Minute, WriteStall: time.Minute})
 	text := strings.Repeat("x", 30<<20)
 	a := s.write(t, text)
 	c, err := net.Dial("tcp", s.addr)
@@ -227,21 +227,21 @@ func TestShutdownAndLimits(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	idle, err := net.Dial("tcp", s.addr)
 	g.Expect(err).NotTo(HaveOccurred())
-	defer idle.Close()
 	g.Eventually(func() int { // the two connections may not be accepted yet
 		resp, _ := s.raw(t, "GET /")
 		if resp == nil {
 			return 0
 		}
 		return resp.StatusCode
-	}).WithTimeout(10 * time.Second).Should(Equal(503))
+	}).WithTimeout(time.Minute).Should(Equal(503))
+	g.Expect(idle.Close()).To(Succeed())
 	_, err = s.store.Remove(t.Context(), artifact.Key{Kind: "GitRepository", Namespace: "default", Name: "app"})
 	g.Expect(err).NotTo(HaveOccurred())
 	s.stop()
 	n, err := io.Copy(io.Discard, resp.Body)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n).To(Equal(int64(len(text))), "delivered from the open file")
-	g.Eventually(s.done).WithTimeout(10 * time.Second).Should(Receive(BeNil()))
+	g.Eventually(s.done).WithTimeout(time.Minute).Should(Receive(BeNil()))
 	_, err = net.Dial("tcp", s.addr)
 	g.Expect(err).To(HaveOccurred())
 }

@@ -5,10 +5,12 @@ package e2e_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -81,4 +83,24 @@ func (p *process) stop() int {
 		}
 	}
 	return p.cmd.ProcessState.ExitCode()
+}
+
+var ports atomic.Uint32
+
+// freePort returns an address for a manager to listen on. Its port is below
+// those that are given to whoever asks for any, so that no other test gets it
+// while the manager starts.
+func freePort(w *world) string {
+	w.t.Helper()
+	for range 1000 {
+		port := 10_000 + (uint32(os.Getpid())*131+ports.Add(1))%20_000 //nolint:gosec // any number will do
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			continue
+		}
+		w.Expect(l.Close()).To(Succeed())
+		return l.Addr().String()
+	}
+	w.t.Fatal("no free port")
+	return ""
 }

@@ -27,6 +27,21 @@ import (
 	"github.com/gitops-kit/sdk/testserver/ociserver"
 )
 
+// freePort returns an address whose port is below those that are given to
+// whoever asks for any: it stays free until the replica listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for i := range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(os.Getpid()*131+i)%20_000))
+		if err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
 // SRC-76, D13, ART-46: two replicas with one registry, over TLS with credentials from a
 // Docker configuration. The follower serves what the leader wrote, also after
 // the leader is gone; only the leader sweeps.
@@ -44,10 +59,7 @@ func TestReplicasShareARegistry(t *testing.T) {
 	read := fake.NewClientBuilder().WithScheme(scheme).WithObjects(own).Build()
 
 	replica := func() (*source.Storage, string) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		g.Expect(err).NotTo(HaveOccurred())
-		addr := l.Addr().String()
-		g.Expect(l.Close()).To(Succeed())
+		addr := freePort(t)
 		return source.NewStorage(source.Flags{
 			StoragePath: t.TempDir(), StorageAddr: addr, StorageAdvAddr: "artifacts.example", StorageVerifyEvery: 10, DigestAlgo: "sha256",
 			StorageBackend: "oci", StorageOCIURL: "oci://" + reg.Host() + "/team/artifacts", StorageOCISecret: config, StorageOCICA: ca,
