@@ -11,9 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/limits"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/packfile"
@@ -131,6 +134,8 @@ type snapshot struct {
 	lfs   *lfsFiles
 
 	mirror mirrorMode
+	// settled says that somebody outside has seen content: there is no second try.
+	settled bool
 
 	// wrote is told the state of each regular file written, by several
 	// goroutines. Nil: nobody is.
@@ -160,18 +165,9 @@ func (c *Client) withSnapshot(ctx context.Context, r *Resolved, o CheckoutOption
 	if _, err := worktree.NewSparse(o.Sparse); err != nil {
 		return err
 	}
-	if from := o.RequireFastForwardFrom; !from.IsZero() {
-		ok, err := c.descends(ctx, r.Commit, from)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("%s from %s: %w", r.Commit, from, ErrRollback)
-		}
-	}
-	err = c.snapshotOnce(ctx, r, o, depth, mirrorOn, use)
-	if errors.Is(err, errMirrorDamaged) {
-		err = c.snapshotOnce(ctx, r, o, depth, mirrorDamaged, use)
+	again, err := c.snapshotOnce(ctx, r, o, depth, mirrorOn, use)
+	if again {
+		_, err = c.snapshotOnce(ctx, r, o, depth, mirrorDamaged, use)
 	}
 	return err
 }
@@ -183,22 +179,25 @@ func (c *Client) withPack(ctx context.Context, r *Resolved, o CheckoutOptions, d
 			return err
 		}
 	}
-	return c.snapshotOnce(ctx, r, o, depth, mirrorOff, use)
+	_, err := c.snapshotOnce(ctx, r, o, depth, mirrorOff, use)
+	return err
 }
 
-func (c *Client) snapshotOnce(ctx context.Context, r *Resolved, o CheckoutOptions, depth int, mirror mirrorMode, use func(*snapshot) error) (err error) {
+// snapshotOnce is one try. again says that another one without the mirror is due.
+func (c *Client) snapshotOnce(ctx context.Context, r *Resolved, o CheckoutOptions, depth int, mirror mirrorMode, use func(*snapshot) error) (again bool, err error) {
 	dir, remove, err := c.tempDir()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer closed(&err, remove)
 	s := &snapshot{c: c, dir: dir, line: &lineage{}, mirror: mirror}
 	s.root = s
 	defer closed(&err, s.close)
-	if err := s.load(ctx, r, o, depth); err != nil {
-		return err
+	if err = s.load(ctx, r, o, depth); err == nil {
+		err = use(s)
 	}
-	return use(s)
+	err = s.doubt(ctx, err)
+	return errors.Is(err, errMirrorDamaged) && !s.settled, err
 }
 
 // fetch gets the objects: from the mirror where there is one, else from the
@@ -220,7 +219,7 @@ func (s *snapshot) fetch(ctx context.Context, r *Resolved, depth int) (*fetched,
 	}
 	s.own = &packs{list: []*packfile.Pack{f.pack}}
 	s.db, s.from = s.own, f
-	return f, nil
+	return f, s.line.spend(f.pack, s.root.c.opts.Limits.pack())
 }
 
 func (s *snapshot) close() error {
@@ -246,6 +245,9 @@ func (s *snapshot) load(ctx context.Context, r *Resolved, o CheckoutOptions, dep
 	}
 	f, err := s.fetch(ctx, r, depth)
 	if err != nil {
+		return err
+	}
+	if err := s.c.forward(ctx, f.resolved, o.RequireFastForwardFrom); err != nil {
 		return err
 	}
 	s.out = &Checkout{Revision: f.resolved.Revision, Notes: f.notes}
@@ -286,14 +288,9 @@ func (s *snapshot) load(ctx context.Context, r *Resolved, o CheckoutOptions, dep
 // check walks the whole tree before anything is written. The limits are
 // budgets of the checkout with all its submodules.
 func (s *snapshot) check() error {
-	lim := s.c.opts.Limits.tree().Fill()
-	used := &s.line.totals
-	lim.Files = max(1, lim.Files-used.Files-used.Dirs-used.Links-used.Gitlinks)
-	lim.Bytes = max(1, lim.Bytes-used.Bytes)
-	t, err := worktree.Check(source{s.db.reader()}, s.commit.Tree, s.sparse, lim)
+	t, err := worktree.Check(source{s.db.reader()}, s.commit.Tree, s.sparse, s.c.opts.Limits.tree(), s.line.totals)
 	s.totals = t
-	used.Files, used.Dirs, used.Links = used.Files+t.Files, used.Dirs+t.Dirs, used.Links+t.Links
-	used.Gitlinks, used.Bytes = used.Gitlinks+t.Gitlinks, used.Bytes+t.Bytes
+	s.line.totals.Add(t)
 	return err
 }
 
@@ -400,10 +397,27 @@ func inPlace(dir string, fill func(work string) error) (err error) {
 	if err := fill(work); err != nil {
 		return err
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("target directory: %w", err)
+	fail.Point(fpBeforePublish)
+	defer fail.Point(fpAfterCheckout)
+	return replaceEmpty(work, dir)
+}
+
+// replaceEmpty renames a directory to a name that is free or an empty
+// directory. Where it fails, what was there is there.
+func replaceEmpty(work, dir string) error {
+	err := syscall.Rename(work, dir) // os.Rename does not replace a directory
+	for errors.Is(err, syscall.EINTR) {
+		err = syscall.Rename(work, dir)
 	}
-	return os.Rename(work, dir)
+	if err != nil && runtime.GOOS == "windows" { // it replaces none
+		if rerr := os.Remove(dir); rerr == nil {
+			err = os.Rename(work, dir)
+		}
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: work, New: dir, Err: err}
+	}
+	return nil
 }
 
 // write writes the files below an empty root, then those of the submodules.

@@ -39,6 +39,17 @@ type CloneOptions struct {
 	LFS bool
 }
 
+// check refuses what needs no request to be wrong.
+func (o *CloneOptions) check() error {
+	if o.Verify != nil {
+		if err := o.Verify.check(); err != nil {
+			return err
+		}
+	}
+	_, err := worktree.NewSparse(o.Sparse)
+	return err
+}
+
 // Clone makes a working copy in dir, which must not exist or be empty. An
 // empty remote gives a repository with an unborn branch: the one asked for,
 // else the remote's HEAD, else main.
@@ -49,6 +60,9 @@ func (c *Client) Clone(ctx context.Context, r Reference, dir string, o CloneOpti
 
 func (c *Client) clone(ctx context.Context, ref Reference, dir string, o CloneOptions) (*Repository, error) {
 	if err := freeTarget(dir); err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	resolved, err := c.resolve(ctx, ref, ResolveOptions{})

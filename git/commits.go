@@ -288,6 +288,9 @@ func (o *CommitOptions) check() error {
 		if s.Email == "" {
 			return fmt.Errorf("%w: author and committer need an email", ErrInvalidOption)
 		}
+		if s.When.Unix() < 0 {
+			return fmt.Errorf("%w: a time before 1970 cannot be stored", ErrInvalidOption)
+		}
 	}
 	if strings.IndexByte(o.Message, 0) >= 0 {
 		return fmt.Errorf("%w: message holds NUL", ErrInvalidOption)

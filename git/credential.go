@@ -66,7 +66,7 @@ func (c Credential) anonymous() bool {
 // identity is the key of pools: two credentials with different identities
 // share nothing.
 func (c Credential) identity() string {
-	if c.anonymous() {
+	if c.anonymous() && c.Identity == "" {
 		return "anonymous"
 	}
 	h := sha256.New()

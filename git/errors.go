@@ -168,14 +168,20 @@ var reasons = []struct { //nolint:gochecknoglobals // a table that never changes
 }
 
 // Reason returns the condition reason.
-func (e *Error) Reason() string {
+func (e *Error) Reason() string { return reasonOf(e.Err) }
+
+func reasonOf(err error) string {
+	var sub *SubmoduleError
+	if errors.As(err, &sub) { // what it says of its cause
+		return sub.Reason()
+	}
 	for _, r := range reasons {
-		if errors.Is(e.Err, r.err) {
+		if errors.Is(err, r.err) {
 			return r.reason
 		}
 	}
 	var r reasoner
-	if errors.As(e.Err, &r) {
+	if errors.As(err, &r) {
 		return r.Reason()
 	}
 	return "GitOperationFailed"
@@ -183,6 +189,10 @@ func (e *Error) Reason() string {
 
 // Terminal reports whether the same request can never succeed.
 func (e *Error) Terminal() bool {
+	var sub *SubmoduleError
+	if errors.As(e.Err, &sub) { // what it says of its cause
+		return sub.Terminal()
+	}
 	var l *LimitError
 	if errors.As(e.Err, &l) {
 		return l.Terminal()

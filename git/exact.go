@@ -141,11 +141,7 @@ var refDepths = []int{1, 50, 500, 5000, 0} //nolint:gochecknoglobals // a table 
 func (c *Client) fetchByRef(ctx context.Context, f *fetched, dir string, refused error) (*fetched, error) {
 	f.note(ExactFetchRefused, "the server gives out advertised objects only")
 	f.filtered = false
-	stages := []string{"refs/heads/", "refs/tags/"}
-	if f.resolved.Ref != "" {
-		stages = []string{strings.TrimSuffix(f.resolved.Ref, "^{}")}
-	}
-	for _, prefix := range stages {
+	for _, prefix := range searched(f.resolved.Ref) {
 		ids, err := c.tips(ctx, f, prefix)
 		if err != nil {
 			return nil, err

@@ -39,7 +39,11 @@ func (c *Client) export(ctx context.Context, r *Resolved, open func(tree fs.FS) 
 	}
 	err = c.withSnapshot(ctx, r, o, 1, func(s *snapshot) error {
 		out = s.out
-		sink, err := open(newTreeFS(s))
+		if err := s.intact(ctx); err != nil {
+			return err
+		}
+		s.settled = true
+		sink, err := open(newTreeFS(ctx, s))
 		if err != nil {
 			return err
 		}
@@ -60,30 +64,71 @@ func (s *snapshot) export(ctx context.Context, prefix string, sink Sink, o Check
 	x := &exporter{ctx: ctx, s: s, prefix: prefix, sink: sink, o: o, r: source{s.db.reader()}, maxLink: s.c.opts.Limits.tree().Fill().LinkTarget}
 	defer x.done()
 	var step worktree.Step
+	late := []lateLinks{{}}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		more, err := w.Next(&step)
-		if err != nil || !more {
+		if err != nil {
 			return err
 		}
-		switch step.Kind {
-		case worktree.Leave:
-			continue
-		case worktree.Enter:
+		top := &late[len(late)-1]
+		if err := top.before(&step, more, x.entry); err != nil || !more {
+			return exportError(err, top.at)
+		}
+		switch {
+		case step.Kind == worktree.Leave:
+			late = late[:len(late)-1]
+		case step.Kind == worktree.Enter:
 			err = sink(prefix+step.Path(), fs.ModeDir|0o755, 0, bytes.NewReader(nil))
 			if errors.Is(err, fs.SkipDir) {
 				w.Skip()
 				err = nil
+			} else {
+				late = append(late, lateLinks{})
 			}
+		case step.Entry.Mode == object.ModeGitlink:
+			top.list = append(top.list, step)
 		default:
 			err = x.entry(&step)
 		}
 		if err != nil {
-			return fmt.Errorf("export %q: %w", redact.Text(step.Path(), 256), err)
+			return exportError(err, step.Path())
 		}
 	}
+}
+
+func exportError(err error, path string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("export %q: %w", redact.Text(path, 256), err)
+}
+
+// lateLinks are the gitlinks of a directory that wait for their turn: Git
+// sorts them as files, and they become directories.
+type lateLinks struct {
+	list []worktree.Step // each one sorts before those in front of it
+	at   string
+}
+
+// before hands out those that sort before the next step of the directory: all,
+// when it ends.
+func (l *lateLinks) before(next *worktree.Step, more bool, entry func(*worktree.Step) error) error {
+	for len(l.list) > 0 {
+		last := &l.list[len(l.list)-1]
+		name, dir := string(next.Entry.Name), next.Entry.IsTree() || next.Entry.Mode == object.ModeGitlink
+		if more && next.Kind != worktree.Leave && object.Less(name, dir, string(last.Entry.Name), true) {
+			return nil
+		}
+		l.at = last.Path()
+		if err := entry(last); err != nil {
+			return err
+		}
+		l.list = l.list[:len(l.list)-1]
+	}
+	return nil
 }
 
 // exporter hands out single entries.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/limits"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/packfile"
@@ -40,12 +41,7 @@ func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir stri
 		a, r, err = s.fetch(ctx, f)
 	}
 	if err != nil {
-		var remote *RemoteError
-		var status *statusError // there are servers that fail where they should refuse
-		if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &status) && status.status == http.StatusInternalServerError {
-			err = fmt.Errorf("%w: %w", errRefused, err)
-		}
-		return nil, 0, err
+		return nil, 0, refusal(err)
 	}
 	defer r.close()
 	p, err := packfile.Receive(ctx, a.Pack, packfile.Options{Format: s.format, Limits: c.opts.Limits.pack(), Dir: dir})
@@ -55,7 +51,18 @@ func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir stri
 	if err != nil {
 		return nil, n, s.failed(err)
 	}
+	fail.Point(fpAfterPack)
 	return p, n, nil
+}
+
+// refusal marks the answers of servers that do not give an object out.
+func refusal(err error) error {
+	var remote *RemoteError
+	var status *statusError // there are servers that fail where they should refuse
+	if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &status) && status.status == http.StatusInternalServerError {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return err
 }
 
 // depth is the depth to ask for: none where the server cannot.
@@ -72,74 +79,6 @@ func (s *session) filters() bool {
 		return s.caps.HasIn("fetch", "filter")
 	}
 	return s.caps.Has("filter")
-}
-
-// history is a set of commits, for questions about ancestry and age.
-type history struct {
-	r    objectReader
-	max  int64
-	meta int64
-	end  func() error
-}
-
-// history fetches the commits reachable from ids, depth deep; 0 is everything.
-func (c *Client) history(ctx context.Context, ids []Hash, depth int) (*history, error) {
-	dir, remove, err := c.tempDir()
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.open(ctx, uploadPack, nil)
-	if err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	defer s.close()
-	f := wire.Fetch{Wants: ids, Depth: s.depth(depth)}
-	if s.filters() {
-		f.Filter = "tree:0"
-	}
-	p, err := c.fetchPack(ctx, s, f, dir)
-	if err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	h := &history{r: (&packs{list: []*packfile.Pack{p}}).reader(), max: 1_000_000, meta: c.opts.Limits.meta()}
-	h.end = func() error { return errors.Join(p.Close(), remove()) }
-	return h, nil
-}
-
-func (h *history) close() error { return h.end() }
-
-func (h *history) commit(id Hash) (*object.Commit, error) { return readCommit(h.r, id, h.meta) }
-
-// reaches walks from tip. complete says that the walk met every parent.
-func (h *history) reaches(tip, ancestor Hash) (found, complete bool, err error) {
-	seen := map[Hash]struct{}{tip: {}}
-	todo := []Hash{tip}
-	complete = true
-	for len(todo) > 0 {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		c, err := h.commit(id)
-		if errors.Is(err, driver.ErrObjectNotFound) && id != tip {
-			complete = false
-			continue
-		}
-		if err != nil {
-			return false, false, err
-		}
-		for _, p := range c.Parents {
-			if p == ancestor {
-				return true, true, nil
-			}
-			if _, ok := seen[p]; !ok {
-				seen[p] = struct{}{}
-				todo = append(todo, p)
-			}
-		}
-		if err := limits.Check("git-objects", h.max, int64(len(seen))); err != nil {
-			return false, false, err
-		}
-	}
-	return false, complete, nil
 }
 
 // readCommit reads and parses a commit.

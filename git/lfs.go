@@ -111,7 +111,10 @@ func (s *snapshot) loadLFS(ctx context.Context) error {
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	byOID := map[string]*lfsFile{}
+	if s.line.large == nil {
+		s.line.large = map[string]*lfsFile{}
+	}
+	byOID := s.line.large
 	lim := s.c.opts.Limits
 	maxObject, maxBytes := limits.Or(lim.LFSObject, 256<<20), lim.tree().Fill().Bytes
 	var want []*lfsFile

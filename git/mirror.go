@@ -5,7 +5,9 @@ package git
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -48,6 +50,7 @@ type Mirror struct {
 	mu    sync.Mutex
 	repos map[string]*mirrorRepo
 	lists map[string]*flight[*listing]
+	roots []rootsID
 	done  bool
 }
 
@@ -134,6 +137,49 @@ func (m *Mirror) Close() error {
 	return errors.Join(append(errs, m.lock.Close())...)
 }
 
+// rootsID tells certificate pools apart that have the same subjects.
+type rootsID struct {
+	pool *x509.CertPool
+	id   string
+}
+
+// rootsOf names a pool of roots. All that a pool tells about itself are the
+// subjects and whether it equals another one, so a second pool with the
+// subjects of a first gets a name that only this process knows.
+func (m *Mirror) rootsOf(pool *x509.CertPool) string {
+	h := sha256.New()
+	for _, s := range pool.Subjects() { //nolint:staticcheck // see above
+		_, _ = fmt.Fprintf(h, "%d:%s,", len(s), s)
+	}
+	id := hex.EncodeToString(h.Sum(nil))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, r := range m.roots {
+		if r.pool.Equal(pool) {
+			return r.id
+		}
+		if strings.HasPrefix(r.id, id) {
+			n++
+		}
+	}
+	if n > 0 {
+		id += rand.Text()
+	}
+	m.roots = append(m.roots, rootsID{pool.Clone(), id})
+	return id
+}
+
+// mirrored returns the mirror for a principal. One that only a callback knows,
+// a client certificate chosen at the handshake, has none: nothing would tell it
+// from another one.
+func (c *Client) mirrored(cred Credential) *Mirror {
+	if c.tls != nil && c.tls.GetClientCertificate != nil && cred.Identity == "" {
+		return nil
+	}
+	return c.opts.Mirror
+}
+
 // mirrorKey separates what must not be shared. Nothing of URL or secret can be
 // read from it.
 func (c *Client) mirrorKey(identity string) string {
@@ -153,10 +199,9 @@ func (c *Client) mirrorKey(identity string) string {
 			}
 		}
 		if c.tls.RootCAs != nil {
-			for _, s := range c.tls.RootCAs.Subjects() { //nolint:staticcheck // all that a pool tells about itself
-				put(string(s))
-			}
+			put(c.opts.Mirror.rootsOf(c.tls.RootCAs))
 		}
+		put(c.tls.ServerName)
 	}
 	if c.hosts != nil {
 		put(c.hosts.digest)
@@ -173,6 +218,7 @@ type mirrorRepo struct {
 	store   mirrorStore
 	format  driver.Format
 	commits []Hash // complete at depth 1, oldest first
+	proofs  map[proof]struct{}
 
 	// Guarded by the mirror's mutex.
 	users   int
@@ -186,11 +232,14 @@ type mirrorRepo struct {
 type mirrorStore interface {
 	driver.Store
 	Stat(id driver.Hash) (driver.Type, int64, error)
+	Stream(ctx context.Context, id driver.Hash) (driver.Type, int64, io.ReadCloser, error)
 	Usage() (packs int, bytes int64)
 	Receive(ctx context.Context, r io.Reader, lim packfile.Limits, thin bool) (driver.PackStats, error)
 }
 
-// acquire returns the repository of a key and keeps it from being evicted.
+// acquire returns the repository of a key and keeps it from being evicted. It
+// is nil while a damaged one is still in use: its files must not get a second
+// owner that outlives them.
 func (m *Mirror) acquire(key string) *mirrorRepo {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -198,6 +247,9 @@ func (m *Mirror) acquire(key string) *mirrorRepo {
 	if r == nil {
 		r = &mirrorRepo{m: m, dir: filepath.Join(m.dir, key), flights: map[Hash]*flight[Hash]{}}
 		m.repos[key] = r
+	}
+	if r.dropped {
+		return nil
 	}
 	r.users++
 	r.used = time.Now()
@@ -222,7 +274,7 @@ func (r *mirrorRepo) open(ctx context.Context, f driver.Format) (mirrorStore, er
 	if !ok {
 		return nil, errors.Join(ErrUnsupported, s.Close())
 	}
-	r.store, r.format, r.commits = ms, f, nil
+	r.store, r.format, r.commits, r.proofs = ms, f, nil, nil
 	b, err := os.ReadFile(filepath.Join(r.dir, "commits"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -234,7 +286,8 @@ func (r *mirrorRepo) open(ctx context.Context, f driver.Format) (mirrorStore, er
 			}
 		}
 	}
-	return ms, nil
+	r.proofs, err = readProofs(filepath.Join(r.dir, "proofs"))
+	return ms, err
 }
 
 func (r *mirrorRepo) has(id Hash) bool {
@@ -261,11 +314,16 @@ func (r *mirrorRepo) add(id Hash) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.commits = append(r.commits, id)
-	f, err := os.OpenFile(filepath.Join(r.dir, "commits"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	return appendLine(filepath.Join(r.dir, "commits"), id.String())
+}
+
+// appendLine adds a line to a file whose readers skip what is torn.
+func appendLine(name, line string) error {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a name this process made
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(id.String() + "\n")
+	_, err = f.WriteString(line + "\n")
 	return errors.Join(err, f.Close())
 }
 
@@ -291,16 +349,12 @@ func (m *Mirror) release(r *mirrorRepo) error {
 	return m.evict()
 }
 
-// drop forgets a repository that is damaged; its files go with the last user.
+// drop gives up a repository that is damaged. Nobody else gets it, and its
+// files go with the last user.
 func (m *Mirror) drop(r *mirrorRepo) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.dropped = true
-	for k, o := range m.repos {
-		if o == r {
-			delete(m.repos, k)
-		}
-	}
 }
 
 // evict removes what was idle too long, then the least recently used, down to
@@ -354,8 +408,8 @@ func (m *Mirror) remove(r *mirrorRepo) error {
 	if terr != nil {
 		return errors.Join(err, terr)
 	}
-	fail.Point("mirror-before-remove")
+	fail.Point(fpMirrorRemove)
 	rerr := os.Rename(r.dir, filepath.Join(tmp, "r"))
-	fail.Point("mirror-between-rename-and-delete")
+	fail.Point(fpMirrorRemoved)
 	return errors.Join(err, rerr, os.RemoveAll(tmp))
 }

@@ -4,11 +4,12 @@
 package git
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
@@ -25,6 +26,9 @@ func (m *Mirror) list(ctx context.Context, c *Client, w *want) (*listing, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.mirrored(cred) == nil {
+		return c.listNow(ctx, w)
+	}
 	identity := cred.identity()
 	key := fmt.Sprint(c.mirrorKey(identity), w.kind, w.name, w.prefixes)
 	l, err := join(ctx, m, m.lists, key, m.o.ListReuse, func(ctx context.Context) (*listing, error) { return c.listNow(ctx, w) })
@@ -36,7 +40,7 @@ func (m *Mirror) list(ctx context.Context, c *Client, w *want) (*listing, error)
 	return &mine, nil
 }
 
-// mirrorUse is a repository of the mirror while a snapshot reads it.
+// mirrorUse is a repository of the mirror while somebody uses it.
 type mirrorUse struct {
 	ctx  context.Context //nolint:containedctx // of the operation that reads
 	m    *Mirror
@@ -46,6 +50,38 @@ type mirrorUse struct {
 
 func (u *mirrorUse) release() error { return u.m.release(u.repo) }
 
+// use opens the repository of a principal; nil: there is none to use now. One
+// that cannot be opened or written is as good as damaged.
+func (m *Mirror) use(ctx context.Context, c *Client, identity string, f driver.Format) (*mirrorUse, error) {
+	repo := m.acquire(c.mirrorKey(identity))
+	if repo == nil {
+		return nil, nil //nolint:nilnil // see above
+	}
+	u := &mirrorUse{ctx: ctx, m: m, repo: repo}
+	var err error
+	if u.s, err = repo.open(ctx, f); err != nil {
+		if ctx.Err() == nil {
+			err = u.damaged(err)
+		}
+		return nil, errors.Join(err, u.release())
+	}
+	return u, nil
+}
+
+// damaged drops the repository.
+func (u *mirrorUse) damaged(err error) error {
+	u.m.drop(u.repo)
+	return fmt.Errorf("%w: %w", errMirrorDamaged, err)
+}
+
+// broken reports errors of what is on disk: objects, or the files themselves.
+func broken(err error) bool {
+	var file *fs.PathError
+	var link *os.LinkError
+	return errors.Is(err, ErrMalformedObject) || errors.Is(err, ErrMalformedPack) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, driver.ErrObjectNotFound) || errors.As(err, &file) || errors.As(err, &link)
+}
+
 // fetch returns a commit from the mirror, fetched first when it is not there.
 // A nil result without error means: not by the mirror. sparse callers do not
 // make the mirror fetch everything.
@@ -54,41 +90,38 @@ func (m *Mirror) fetch(ctx context.Context, c *Client, r *Resolved, sparse bool)
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.mirrored(cred) == nil {
+		return nil, nil, nil
+	}
 	identity := cred.identity()
 	f := &fetched{resolved: r}
 	shown, err := c.provenShown(ctx, f, identity)
 	if err != nil {
 		return nil, nil, err
 	}
-	repo := m.acquire(c.mirrorKey(identity))
-	use := &mirrorUse{ctx: ctx, m: m, repo: repo}
-	if use.s, err = repo.open(ctx, f.resolved.Commit.Format()); err != nil {
-		return nil, nil, errors.Join(err, use.release())
-	}
-	want := f.resolved.Commit
-	if t := f.resolved.Tag; !t.IsZero() {
-		want = t
-	}
-	if repo.has(want) {
-		if !shown {
-			err = c.admits(ctx, f, want)
-		}
-		if err == nil {
-			return f, use, nil
-		}
-		return nil, nil, errors.Join(err, use.release())
-	}
-	if sparse {
-		return nil, nil, use.release()
-	}
-	_, err = join(ctx, m, repo.flights, want, 0, func(ctx context.Context) (Hash, error) { return want, c.fill(ctx, f, repo, use.s, want) })
-	if err != nil {
-		if rerr := use.release(); errors.Is(err, errRefused) {
-			return nil, nil, rerr // the ladder of a plain fetch goes on
-		}
+	use, err := m.use(ctx, c, identity, f.resolved.Commit.Format())
+	if err != nil || use == nil {
 		return nil, nil, err
 	}
-	return f, use, nil
+	repo, want := use.repo, f.resolved.tip().shown
+	switch {
+	case repo.has(want) && !shown:
+		err = c.admits(ctx, f, want)
+	case repo.has(want):
+	case sparse:
+		return nil, nil, use.release()
+	default:
+		_, err = join(ctx, m, repo.flights, want, 0, func(ctx context.Context) (Hash, error) { return want, c.fill(ctx, f, repo, use.s, want) })
+	}
+	switch {
+	case err == nil:
+		return f, use, nil
+	case errors.Is(err, errRefused):
+		err = nil // the ladder of a plain fetch goes on
+	case ctx.Err() == nil && broken(err):
+		err = use.damaged(err) // or the server is: without the mirror that shows
+	}
+	return nil, nil, errors.Join(err, use.release())
 }
 
 // provenShown reports whether the server showed the commit to the credential just
@@ -159,11 +192,11 @@ func (c *Client) fill(ctx context.Context, f *fetched, repo *mirrorRepo, store m
 	if _, _, err := store.Stat(want); err != nil {
 		return fmt.Errorf("pack lacks %s: %w", want, ErrMismatch)
 	}
-	fail.Point("mirror-after-fetch")
+	fail.Point(fpMirrorFetched)
 	if err := repo.add(want); err != nil {
 		return err
 	}
-	fail.Point("mirror-after-add")
+	fail.Point(fpMirrorAdded)
 	if t := f.resolved; !t.Tag.IsZero() {
 		return repo.add(t.Commit)
 	}
@@ -173,54 +206,14 @@ func (c *Client) fill(ctx context.Context, f *fetched, repo *mirrorRepo, store m
 func (c *Client) fillStore(ctx context.Context, s *session, req wire.Fetch, store mirrorStore) (int64, error) {
 	a, r, err := s.fetch(ctx, req)
 	if err != nil {
-		var remote *RemoteError
-		if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) || s.believed && surprising(err) {
+		if s.believed && surprising(err) {
 			err = fmt.Errorf("%w: %w", errRefused, err)
 		}
-		return 0, err
+		return 0, refusal(err)
 	}
 	defer r.close()
 	_, err = store.Receive(ctx, a.Pack, c.opts.Limits.pack(), req.Thin)
 	n := r.body.received()
 	s.received += n
 	return n, s.failed(err)
-}
-
-// reader implements objectDB.
-func (u *mirrorUse) reader() objectReader { return mirrorReader{u} }
-
-type mirrorReader struct{ u *mirrorUse }
-
-// judge drops the mirror when its objects are not what they were; what it says
-// to have, it has as a whole.
-func (r mirrorReader) judge(err error) error {
-	if errors.Is(err, ErrMalformedObject) || errors.Is(err, ErrMalformedPack) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrObjectNotFound) {
-		r.u.m.drop(r.u.repo)
-		return fmt.Errorf("%w: %w", errMirrorDamaged, err)
-	}
-	return err
-}
-
-func (r mirrorReader) stat(id driver.Hash) (driver.Type, int64, error) {
-	t, n, err := r.u.s.Stat(id)
-	return t, n, r.judge(err)
-}
-
-func (r mirrorReader) get(id driver.Hash) (driver.Type, []byte, error) {
-	t, b, err := r.u.s.Get(r.u.ctx, id)
-	return t, b, r.judge(err)
-}
-
-func (r mirrorReader) open(id driver.Hash) (io.ReadCloser, error) {
-	_, b, err := r.get(id)
-	return io.NopCloser(bytes.NewReader(b)), err
-}
-
-func (r mirrorReader) copyTo(id driver.Hash, w io.Writer) error {
-	_, b, err := r.get(id)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b)
-	return err
 }

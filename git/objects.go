@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
 	"github.com/gitops-kit/sdk/git/internal/packfile"
@@ -28,9 +29,20 @@ type objectReader interface {
 }
 
 // packs are objects in packs just received; later packs complete the first.
-type packs struct{ list []*packfile.Pack }
+type packs struct {
+	mu   sync.Mutex // guards list while readers are made and packs added
+	list []*packfile.Pack
+}
+
+func (p *packs) add(pk *packfile.Pack) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, pk)
+}
 
 func (p *packs) reader() objectReader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	r := &packsReader{}
 	for _, pk := range p.list {
 		r.rs = append(r.rs, pk.NewReader())

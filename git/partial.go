@@ -108,8 +108,8 @@ func (s *snapshot) more(ctx context.Context, f wire.Fetch) error {
 		return err
 	}
 	s.out.Stats.Objects += p.Len()
-	s.own.list = append(s.own.list, p)
-	return nil
+	s.own.add(p)
+	return s.line.spend(p, s.root.c.opts.Limits.pack())
 }
 
 // unfiltered fetches everything, from a server that filters but does not give

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/refname"
 	"github.com/gitops-kit/sdk/git/internal/wire"
 )
@@ -303,15 +304,18 @@ func (r *Repository) transmit(ctx context.Context, s *session, todo []*RefResult
 		defer func() { _ = f.Close() }()
 		body, size = f, n
 	}
+	fail.Point(fpPushBefore)
 	reply, err := s.send(ctx, head, body, size)
 	if err != nil {
 		return err
 	}
 	defer reply.close()
+	fail.Point(fpPushSent)
 	if !s.caps.Has("report-status") && !s.caps.Has("report-status-v2") {
 		return wire.ErrNoReport
 	}
 	rep, err := wire.ReadReport(reply.pr, s.caps.Has("side-band-64k"), r.c.opts.Limits.wire())
+	fail.Point(fpPushReply)
 	if err != nil {
 		return s.failed(err)
 	}
@@ -379,11 +383,11 @@ func (r *Repository) landed(u *RefResult) {
 
 // under reports whether a commit of ours arrived and somebody built on it
 // before we could look.
-func (r *Repository) under(ctx context.Context, tip, commit Hash) bool {
+func (r *Repository) under(ctx context.Context, ref string, now, commit Hash) bool {
 	if commit.IsZero() {
 		return false
 	}
-	ok, err := r.c.descends(ctx, tip, commit)
+	ok, err := r.c.descends(ctx, tip{now, now, ref}, commit)
 	return ok && err == nil
 }
 
@@ -407,7 +411,7 @@ func (r *Repository) ask(ctx context.Context, todo []*RefResult, sent error) err
 		now, there := at[u.Ref]
 		switch {
 		case u.OK:
-		case there && now == u.New, !there && u.New.IsZero(), sent != nil && there && r.under(ctx, now, u.New):
+		case there && now == u.New, !there && u.New.IsZero(), sent != nil && there && r.under(ctx, u.Ref, now, u.New):
 			u.OK, u.Rejected = true, ""
 		case there && now != u.Old, !there && !u.Old.IsZero():
 			if first == nil || errors.Is(first, ErrPushRejected) {

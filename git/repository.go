@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/gitindex"
 	"github.com/gitops-kit/sdk/git/internal/lfs"
 	"github.com/gitops-kit/sdk/git/internal/object"
@@ -88,9 +89,11 @@ func (r *Repository) writeGit(name, content string) error {
 	}
 	_, err = f.WriteString(content)
 	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	fail.Point(fpBeforeMeta)
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
+	fail.Point(fpAfterMeta)
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
@@ -154,9 +157,11 @@ func (r *Repository) writeIndex() error {
 		entries = append(entries, gitindex.Entry{Path: path, Mode: s.mode, ID: s.id, Stat: s.stat, Absent: s.absent})
 	}
 	err = errors.Join(gitindex.Write(f, r.format, entries), f.Chmod(0o644), f.Close())
+	fail.Point(fpBeforeIndex)
 	if err == nil {
 		err = os.Rename(f.Name(), filepath.Join(r.gitDir(), "index"))
 	}
+	fail.Point(fpAfterIndex)
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}

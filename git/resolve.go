@@ -5,7 +5,6 @@ package git
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/fail"
 	"github.com/gitops-kit/sdk/git/internal/wire"
 )
 
@@ -103,13 +103,14 @@ func (c *Client) resolve(ctx context.Context, r Reference, o ResolveOptions) (*R
 	out := &Resolved{Reference: r, Protocol: l.protocol, Notes: droppedNote(l.Dropped), seen: l.seen}
 	out.fill(w, ref)
 	if w.kind == kindCommit && out.Commit != w.commit {
-		tip := out.Commit
+		tip := out.tip()
 		out.Commit, out.Tag, out.Revision.Hash = w.commit, Hash{}, w.commit
 		if err := c.onBranch(ctx, tip, w.commit); err != nil {
 			return nil, err
 		}
 	}
 	out.Unchanged = out.Revision == o.Known
+	fail.Point(fpAfterResolve)
 	return out, nil
 }
 
@@ -219,13 +220,14 @@ func compareVersions(a, b *semver.Version) int {
 
 // newest picks the reference whose commit is the youngest.
 func (c *Client) newest(ctx context.Context, refs []*wire.Ref) (*wire.Ref, error) {
-	ids := make([]driver.Hash, len(refs))
+	ids, shown := make([]driver.Hash, len(refs)), make([]driver.Hash, len(refs))
 	for i, r := range refs {
+		shown[i] = r.ID // what every server gives out: the tag, which brings its commit
 		if ids[i] = r.ID; !r.Peeled.IsZero() {
 			ids[i] = r.Peeled
 		}
 	}
-	h, err := c.history(ctx, ids, 1)
+	h, err := c.history(ctx, shown, 1)
 	if err != nil {
 		return nil, fmt.Errorf("compare tags of equal version: %w", err)
 	}
@@ -249,34 +251,4 @@ func (c *Client) newest(ctx context.Context, refs []*wire.Ref) (*wire.Ref, error
 		best = i
 	}
 	return refs[best], nil
-}
-
-// proofDepths are how far a proof of ancestry deepens, step by step; 0 is everything.
-var proofDepths = []int{64, 1024, 0} //nolint:gochecknoglobals // a table that never changes
-
-// onBranch proves that commit is an ancestor of tip.
-func (c *Client) onBranch(ctx context.Context, tip, commit Hash) error {
-	found, err := c.descends(ctx, tip, commit)
-	if err == nil && !found {
-		return fmt.Errorf("%s: %w", commit, ErrCommitNotOnBranch)
-	}
-	return err
-}
-
-// descends reports whether ancestor is reachable from tip, fetching commits only.
-func (c *Client) descends(ctx context.Context, tip, ancestor Hash) (bool, error) {
-	if tip == ancestor {
-		return true, nil
-	}
-	for _, depth := range proofDepths {
-		h, err := c.history(ctx, []Hash{tip}, depth)
-		if err != nil {
-			return false, err
-		}
-		found, complete, err := h.reaches(tip, ancestor)
-		if err = errors.Join(err, h.close()); err != nil || found || complete {
-			return found, err
-		}
-	}
-	return false, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gitops-kit/sdk/git/internal/limits"
 	"github.com/gitops-kit/sdk/git/internal/netguard"
 	"github.com/gitops-kit/sdk/git/internal/object"
+	"github.com/gitops-kit/sdk/git/internal/packfile"
 	"github.com/gitops-kit/sdk/git/internal/redact"
 	"github.com/gitops-kit/sdk/git/internal/worktree"
 )
@@ -36,11 +37,22 @@ func (e *SubmoduleError) Error() string {
 // Unwrap returns [ErrSubmodule] and the cause.
 func (e *SubmoduleError) Unwrap() []error { return []error{ErrSubmodule, e.Err} }
 
-// Reason returns the condition reason.
-func (e *SubmoduleError) Reason() string { return "GitOperationFailed" }
+// Reason returns the condition reason: that of the cause, where it is about
+// more than what the commit says.
+func (e *SubmoduleError) Reason() string {
+	switch r := reasonOf(e.Err); r {
+	case "URLInvalid", "EmptyGitRepository":
+		return "GitOperationFailed"
+	default:
+		return r
+	}
+}
 
-// Terminal is false: the next commit may do better.
-func (e *SubmoduleError) Terminal() bool { return false }
+// Terminal is false: the next commit may do better. Limits stay what they are.
+func (e *SubmoduleError) Terminal() bool {
+	var l *LimitError
+	return errors.As(e.Err, &l) && l.Terminal()
+}
 
 // Submodule is a submodule that was checked out.
 type Submodule struct {
@@ -55,6 +67,29 @@ const maxGitmodules = 1 << 20
 type lineage struct {
 	count  int64
 	totals worktree.Totals
+	large  map[string]*lfsFile // by object id, in the one temporary directory
+	packs  packfile.Limits     // what the packs took
+}
+
+// spend counts a pack. The limits of packs are, too, budgets of the checkout
+// with all its submodules and batches.
+func (l *lineage) spend(p *packfile.Pack, lim packfile.Limits) error {
+	lim = lim.Fill()
+	l.packs.Pack += p.Size()
+	l.packs.Objects += int64(p.Len())
+	for i := range p.Len() {
+		l.packs.Inflated += p.ObjectSize(i)
+	}
+	return errors.Join(limits.Check("git-pack", lim.Pack, l.packs.Pack), limits.Check("git-inflated", lim.Inflated, l.packs.Inflated),
+		limits.Check("git-objects", lim.Objects, l.packs.Objects))
+}
+
+// left is what remains for the next pack of a submodule.
+func (l *lineage) left(lim Limits) Limits {
+	full := lim.pack().Fill()
+	lim.Pack, lim.Inflated = max(1, full.Pack-l.packs.Pack), max(1, full.Inflated-l.packs.Inflated)
+	lim.Objects = max(1, full.Objects-l.packs.Objects)
+	return lim
 }
 
 // loadSubmodules fetches every submodule of the sparse set, with its own.
@@ -171,6 +206,7 @@ func (s *snapshot) loadSubmodule(ctx context.Context, l gitlink, m gitmodules.Mo
 	if err != nil {
 		return nil, err
 	}
+	c.opts.Limits = s.line.left(s.root.c.opts.Limits)
 	above := append(append([]string(nil), s.above...), canonical(s.c.url)+" "+s.commit.Hash.String())
 	for _, a := range above {
 		if a == canonical(c.url)+" "+l.id.String() {
@@ -182,9 +218,9 @@ func (s *snapshot) loadSubmodule(ctx context.Context, l gitlink, m gitmodules.Mo
 	}
 	r := &Resolved{Reference: Reference{Commit: l.id.String()}, Commit: l.id, Revision: Revision{Hash: l.id}}
 	sub := &snapshot{c: c, dir: s.dir, line: s.line, above: above, root: s.root}
-	o.Sparse, o.Verify = nil, nil
+	o.Sparse, o.Verify, o.RequireFastForwardFrom = nil, nil, Hash{}
 	if err := sub.load(ctx, r, o, 1); err != nil {
-		return nil, err
+		return nil, errors.Join(sub.doubt(ctx, err), sub.close())
 	}
 	top := s.root
 	top.out.Submodules = append(top.out.Submodules, Submodule{Path: l.path, URL: c.shown, Commit: l.id})

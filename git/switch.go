@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gitops-kit/sdk/git/driver"
+	"github.com/gitops-kit/sdk/git/internal/limits"
 	"github.com/gitops-kit/sdk/git/internal/object"
 	"github.com/gitops-kit/sdk/git/internal/redact"
 	"github.com/gitops-kit/sdk/git/internal/refname"
@@ -116,7 +117,10 @@ func (r *Repository) moveTo(ctx context.Context, target Hash, changes []Change) 
 	for _, c := range changes {
 		changed[c.Path] = true
 	}
-	var write []string
+	write, err := r.checkTarget(ctx, want, changed)
+	if err != nil {
+		return err
+	}
 	for p, s := range r.files {
 		if n, ok := want[p]; (!ok || n.id != s.id || n.mode != s.mode || changed[p]) && !s.absent {
 			if err := r.removePath(p, s.mode); err != nil {
@@ -124,17 +128,6 @@ func (r *Repository) moveTo(ctx context.Context, target Hash, changes []Change) 
 			}
 		}
 	}
-	for p, n := range want {
-		old, ok := r.files[p]
-		if ok && old.id == n.id && old.mode == n.mode && !changed[p] {
-			want[p] = old
-			continue
-		}
-		if !n.absent {
-			write = append(write, p)
-		}
-	}
-	slices.Sort(write)
 	for _, p := range write {
 		s, err := r.writePath(ctx, p, want[p])
 		if err != nil {
@@ -145,6 +138,57 @@ func (r *Repository) moveTo(ctx context.Context, target Hash, changes []Change) 
 	r.files, r.head, r.tree = want, target, tree
 	r.stamp = time.Now().Add(-raceWindow)
 	return r.writeIndex()
+}
+
+// checkTarget lists the paths to write. Everything that can be wrong with them
+// is looked at before the first is touched; links that a checkout leaves out
+// are left out here.
+func (r *Repository) checkTarget(ctx context.Context, want map[string]fileState, changed map[string]bool) (write []string, err error) {
+	lim := r.c.opts.Limits.tree().Fill()
+	if err := limits.Check("worktree-files", lim.Files, int64(len(want))); err != nil {
+		return nil, err
+	}
+	var total int64
+	var refused []string
+	for p, n := range want {
+		old, ok := r.files[p]
+		if ok && old.id == n.id && old.mode == n.mode && !changed[p] {
+			want[p] = old
+			continue
+		}
+		if n.absent {
+			continue
+		}
+		if n.mode != object.ModeGitlink {
+			b, err := r.blob(ctx, n.id)
+			if err != nil {
+				return nil, fmt.Errorf("%q: %w", redact.Text(p, 256), err)
+			}
+			if total += int64(len(b)); n.mode == object.ModeSymlink && (len(b) == 0 || int64(len(b)) > lim.LinkTarget || bytes.IndexByte(b, 0) >= 0) {
+				n.absent = true
+				want[p] = n
+				refused = append(refused, p)
+				continue
+			}
+			if err := limits.Check("worktree-bytes", lim.Bytes, total); err != nil {
+				return nil, err
+			}
+		}
+		write = append(write, p)
+	}
+	slices.Sort(write)
+	if slices.Sort(refused); len(refused) > 0 && r.out != nil {
+		r.out.Notes = append(r.out.Notes, linkNote(refused))
+	}
+	return write, nil
+}
+
+func (r *Repository) blob(ctx context.Context, id Hash) ([]byte, error) {
+	t, b, err := r.store.Get(ctx, id)
+	if err == nil && t != driver.Blob {
+		err = fmt.Errorf("%s is a %s: %w", id, t, ErrMalformedObject)
+	}
+	return b, err
 }
 
 // flatten lists the paths of a tree.
@@ -198,6 +242,10 @@ func (r *Repository) writePath(ctx context.Context, p string, s fileState) (file
 		return s, err
 	}
 	info, err := r.root.Lstat(p)
+	if s.mode == object.ModeSymlink && errors.Is(err, fs.ErrNotExist) {
+		s.absent = true // the system would not have it
+		return s, nil
+	}
 	if err == nil {
 		s.note(info)
 	}
@@ -205,18 +253,19 @@ func (r *Repository) writePath(ctx context.Context, p string, s fileState) (file
 }
 
 func (r *Repository) writeBlob(ctx context.Context, p string, s fileState) error {
-	t, b, err := r.store.Get(ctx, s.id)
+	b, err := r.blob(ctx, s.id)
 	if err != nil {
 		return err
-	}
-	if t != driver.Blob {
-		return fmt.Errorf("%s is a %s: %w", s.id, t, ErrMalformedObject)
 	}
 	if err := r.root.RemoveAll(p); err != nil {
 		return err
 	}
 	if s.mode == object.ModeSymlink {
-		return r.root.Symlink(string(b), p)
+		err := r.root.Symlink(string(b), p)
+		if errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.EINVAL) {
+			return nil // left out, as by a checkout
+		}
+		return err
 	}
 	perm := fs.FileMode(0o644)
 	if s.mode == object.ModeExec {

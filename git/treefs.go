@@ -5,6 +5,7 @@ package git
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,19 @@ import (
 
 // treeFS is a commit's tree as a read-only file system. Links are not followed:
 // opening one gives its target as content.
+//
+// A server that filters has not sent the blobs outside the sparse set: they
+// are fetched when somebody asks for one.
 type treeFS struct {
-	s  *snapshot
-	mu sync.Mutex
-	r  source
+	ctx context.Context //nolint:containedctx // of the export
+	s   *snapshot
+	mu  sync.Mutex
+	r   source
 }
 
-func newTreeFS(s *snapshot) *treeFS { return &treeFS{s: s, r: source{s.db.reader()}} }
+func newTreeFS(ctx context.Context, s *snapshot) *treeFS {
+	return &treeFS{ctx: ctx, s: s, r: source{s.db.reader()}}
+}
 
 var (
 	_ fs.ReadDirFS  = (*treeFS)(nil)
@@ -70,22 +77,43 @@ func (t *treeFS) entries(id driver.Hash) ([]object.Entry, error) {
 	return out, it.Err()
 }
 
-func (t *treeFS) info(e object.Entry, name string) (*treeInfo, error) {
-	i := &treeInfo{name: path.Base(name)}
+func fileMode(e object.Entry) fs.FileMode {
 	switch e.Mode {
 	case object.ModeTree, object.ModeGitlink:
-		i.mode = fs.ModeDir | 0o755
-		return i, nil
+		return fs.ModeDir | 0o755
 	case object.ModeSymlink:
-		i.mode = fs.ModeSymlink | 0o777
+		return fs.ModeSymlink | 0o777
 	case object.ModeExec:
-		i.mode = 0o755
-	default:
-		i.mode = 0o644
+		return 0o755
 	}
-	var err error
-	i.size, err = t.r.BlobSize(e.Hash)
+	return 0o644
+}
+
+func (t *treeFS) info(e object.Entry, name string) (*treeInfo, error) {
+	i := &treeInfo{name: path.Base(name), mode: fileMode(e)}
+	if i.IsDir() {
+		return i, nil
+	}
+	err := t.have(e.Hash)
+	if err == nil {
+		i.size, err = t.r.BlobSize(e.Hash)
+	}
 	return i, err
+}
+
+// have fetches a blob that was left out.
+func (t *treeFS) have(id driver.Hash) error {
+	if !t.s.from.filtered {
+		return nil
+	}
+	if _, _, err := t.r.r.stat(id); !errors.Is(err, driver.ErrObjectNotFound) {
+		return err
+	}
+	if err := t.s.ensure(t.ctx, []Hash{id}); err != nil {
+		return err
+	}
+	t.r = source{t.s.db.reader()} // one that knows the new pack
+	return nil
 }
 
 func pathError(op, name string, err error) error {
@@ -134,14 +162,7 @@ func (t *treeFS) list(e object.Entry) ([]fs.DirEntry, error) {
 	}
 	out := make([]fs.DirEntry, 0, len(entries))
 	for _, e := range entries {
-		info, err := t.info(e, string(e.Name))
-		if errors.Is(err, driver.ErrMalformedPack) { // outside the sparse set
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, fs.FileInfoToDirEntry(info))
+		out = append(out, &treeEntry{t: t, e: e})
 	}
 	slices.SortFunc(out, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return out, nil
@@ -172,6 +193,24 @@ func (t *treeFS) ReadFile(name string) ([]byte, error) {
 	b := make([]byte, tf.Len())
 	_, err = io.ReadFull(tf.Reader, b)
 	return b, pathError("read", name, err)
+}
+
+// treeEntry is an entry of a directory; its size is looked up when asked for.
+type treeEntry struct {
+	t *treeFS
+	e object.Entry
+}
+
+func (e *treeEntry) Name() string      { return string(e.e.Name) }
+func (e *treeEntry) IsDir() bool       { return fileMode(e.e).IsDir() }
+func (e *treeEntry) Type() fs.FileMode { return fileMode(e.e).Type() }
+
+// Info implements fs.DirEntry.
+func (e *treeEntry) Info() (fs.FileInfo, error) {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	i, err := e.t.info(e.e, e.Name())
+	return i, pathError("stat", e.Name(), err)
 }
 
 type treeInfo struct {

@@ -49,6 +49,9 @@ func (c *Client) update(ctx context.Context, branch string, fn func(context.Cont
 	if _, err := (Reference{Branch: branch}).check(); err != nil || branch == "" {
 		return nil, fmt.Errorf("branch %q: %w", branch, errors.Join(ErrInvalidRef, err))
 	}
+	if err := o.Clone.check(); err != nil {
+		return nil, err
+	}
 	attempts := o.Attempts
 	if attempts <= 0 {
 		attempts = 3

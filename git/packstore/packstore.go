@@ -124,11 +124,10 @@ func (s *store) Get(ctx context.Context, id driver.Hash) (driver.Type, []byte, e
 	if err != nil {
 		return 0, nil, err
 	}
-	got, err := objhash.Of(s.format, t, b)
-	if err == nil && got != id {
-		err = fmt.Errorf("object %s has the bytes of %s: %w", id, got, driver.ErrMalformedObject)
-	}
-	return t, b, err
+	h := objhash.New(s.format)
+	h.Start(t, int64(len(b)))
+	_, _ = h.Write(b)
+	return t, b, same(h, id)
 }
 
 func (s *store) read(id driver.Hash) (driver.Type, []byte, error) {
@@ -211,14 +210,78 @@ func (s *store) Usage() (packs int, bytes int64) {
 
 // Open implements driver.BlobReader.
 func (s *store) Open(ctx context.Context, id driver.Hash) (io.ReadCloser, int64, error) {
-	t, b, err := s.Get(ctx, id)
+	t, n, r, err := s.Stream(ctx, id)
 	if err != nil {
 		return nil, 0, err
 	}
 	if t != driver.Blob {
-		return nil, 0, fmt.Errorf("object %s is a %s: %w", id, t, driver.ErrMalformedObject)
+		return nil, 0, errors.Join(fmt.Errorf("object %s is a %s: %w", id, t, driver.ErrMalformedObject), r.Close())
 	}
-	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+	return r, n, nil
+}
+
+// Stream opens an object of any type. Large ones are inflated while they are
+// read, and their id is compared at the end: what was read before an error is
+// not to be used.
+func (s *store) Stream(ctx context.Context, id driver.Hash) (driver.Type, int64, io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, 0, nil, err
+	}
+	s.mu.RLock()
+	packs := s.packs
+	s.mu.RUnlock()
+	for i := len(packs) - 1; i >= 0; i-- {
+		off, ok := packs[i].Find(id)
+		if !ok {
+			continue
+		}
+		t, n, r, built, err := packs[i].Open(off, s.lim)
+		if err != nil {
+			return 0, 0, nil, err
+		}
+		h := objhash.New(s.format)
+		h.Start(t, n)
+		if built == nil {
+			return t, n, &verifying{ReadCloser: r, ctx: ctx, h: h, id: id, left: n}, nil
+		}
+		_, _ = h.Write(built)
+		return t, n, r, same(h, id)
+	}
+	t, b, err := s.Get(ctx, id)
+	return t, int64(len(b)), io.NopCloser(bytes.NewReader(b)), err
+}
+
+func same(h *objhash.Hasher, id driver.Hash) error {
+	got, err := h.Sum()
+	if err == nil && got != id {
+		err = fmt.Errorf("object %s has the bytes of %s: %w", id, got, driver.ErrMalformedObject)
+	}
+	return err
+}
+
+// verifying compares the id before the last bytes are given out.
+type verifying struct {
+	io.ReadCloser
+	ctx  context.Context //nolint:containedctx // of the operation that reads
+	h    *objhash.Hasher
+	id   driver.Hash
+	left int64
+}
+
+// Read implements io.Reader.
+func (v *verifying) Read(b []byte) (int, error) {
+	if err := v.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := v.ReadCloser.Read(b)
+	if _, _ = v.h.Write(b[:n]); n > 0 {
+		if v.left -= int64(n); v.left == 0 {
+			if serr := same(v.h, v.id); serr != nil {
+				return 0, serr
+			}
+		}
+	}
+	return n, err
 }
 
 // Put implements driver.Store.
@@ -247,9 +310,11 @@ func (s *store) Put(ctx context.Context, t driver.Type, body []byte) (driver.Has
 		_, err = z.Write(body)
 	}
 	err = errors.Join(err, z.Close(), f.Chmod(0o444), f.Close())
+	fail.Point(fpBeforeLoose)
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
+	fail.Point(fpAfterLoose)
 	if err != nil {
 		return id, errors.Join(err, ignoreMissing(os.Remove(f.Name())))
 	}
@@ -306,12 +371,12 @@ func (s *store) publish(p *packfile.Pack) error {
 	if err == nil {
 		err = errors.Join(p.File().Chmod(0o444), p.File().Sync())
 	}
-	fail.Point("packstore-before-rename")
+	fail.Point(fpBeforePublish)
 	// The index goes first: a pack without one is dropped when opened.
 	if err == nil {
 		err = os.Rename(idx.Name(), stem+".idx")
 	}
-	fail.Point("packstore-between-renames")
+	fail.Point(fpBetweenRenames)
 	if err == nil {
 		err = os.Rename(p.Path(), stem+".pack")
 	}
@@ -319,7 +384,7 @@ func (s *store) publish(p *packfile.Pack) error {
 		return errors.Join(err, ignoreMissing(os.Remove(idx.Name())), ignoreMissing(os.Remove(stem+".idx")))
 	}
 	p.Keep()
-	fail.Point("packstore-after-rename")
+	fail.Point(fpAfterPublish)
 	if err := syncDir(s.packDir()); err != nil {
 		return err
 	}

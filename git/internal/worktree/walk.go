@@ -155,9 +155,18 @@ type Totals struct {
 	Bytes                        int64
 }
 
+// entries is how many count against the limit of files.
+func (t *Totals) entries() int64 { return t.Files + t.Dirs + t.Links + t.Gitlinks }
+
+// Add counts what another tree holds.
+func (t *Totals) Add(o Totals) {
+	t.Files, t.Dirs, t.Links = t.Files+o.Files, t.Dirs+o.Dirs, t.Links+o.Links
+	t.Gitlinks, t.Bytes = t.Gitlinks+o.Gitlinks, t.Bytes+o.Bytes
+}
+
 // Check walks everything, enforces the limits and counts, before anything is
-// written.
-func Check(src Source, root driver.Hash, sparse *Sparse, lim Limits) (Totals, error) {
+// written. used is what other trees have taken of the limits.
+func Check(src Source, root driver.Hash, sparse *Sparse, lim Limits, used Totals) (Totals, error) {
 	lim = lim.Fill()
 	var t Totals
 	w, err := NewWalker(src, root, sparse, lim)
@@ -193,10 +202,10 @@ func Check(src Source, root driver.Hash, sparse *Sparse, lim Limits) (Totals, er
 			}
 			t.Bytes += size
 		}
-		if err := limits.Check("worktree-files", lim.Files, n); err != nil {
+		if err := limits.Check("worktree-files", lim.Files, used.entries()+n); err != nil {
 			return t, err
 		}
-		if err := limits.Check("worktree-bytes", lim.Bytes, t.Bytes); err != nil {
+		if err := limits.Check("worktree-bytes", lim.Bytes, used.Bytes+t.Bytes); err != nil {
 			return t, err
 		}
 	}
