@@ -31,12 +31,20 @@ const advertised = "artifacts.example"
 // replica starts a source controller that shares a registry with others.
 func (w *world) replica(name, storage string, registry *ociserver.Server) *process {
 	w.t.Helper()
-	return w.launch(filepath.Join(w.dir, name),
+	p := w.launch(filepath.Join(w.dir, name),
 		"--controllers=source", "--storage-addr="+storage, "--storage-adv-addr="+advertised,
 		"--storage-backend=oci", "--storage-oci-url=oci://"+registry.Host()+"/team/artifacts", "--storage-oci-insecure",
 		"--artifact-retention-ttl=1h", "--artifact-retention-records=100", // all stay, the readers want them
 		"--enable-leader-election", "--leader-election-lease-duration=15s", "--leader-election-renew-deadline=13s", "--leader-election-retry-period=2s",
 	)
+	w.Eventually(w.ctx, func() (int, error) { // its readiness probe
+		resp, err := http.Get("http://" + storage + "/") //nolint:gosec // loopback
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
+	}).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(Equal(http.StatusOK))
+	return p
 }
 
 // holder is who has the lease.
@@ -189,17 +197,23 @@ func TestReplicas(t *testing.T) {
 	// The blob is there, the index is not: now.
 	victim := first
 	var kill sync.Once
+	written, killed := 0, make(chan struct{})
 	registry.Configure(func(o *ociserver.Options) {
 		o.OnManifest = func(*ociserver.Server, string, string) {
 			if uploads() == 5 {
-				kill.Do(func() { _ = victim.cmd.Process.Kill(); <-victim.exited })
+				kill.Do(func() {
+					_ = victim.cmd.Process.Kill()
+					<-victim.exited
+					written = swaps("app")
+					close(killed)
+				})
 			}
 		}
 	})
 	id := w.commit("Three", map[string]string{"a.yaml": "3"})
 	w.request(app)
-	w.Eventually(w.ctx, victim.exited).WithTimeout(patience).Should(BeClosed())
-	w.Expect(swaps("app")).To(Equal(2))
+	w.Eventually(w.ctx, killed).WithTimeout(patience).Should(BeClosed())
+	w.Expect(written).To(Equal(2))
 	before := len(w.server.Log())
 	w.progress(readers)
 	w.revision(app, id)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +65,7 @@ func startDistribution(t testing.TB, program, storage string, sections ...string
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &distribution{program: program, config: filepath.Join(dir, "config.yaml"), addr: "127.0.0.1:0"}
+	d := &distribution{program: program, config: filepath.Join(dir, "config.yaml"), addr: freePort(t)}
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nhttp: {secret: s}\nauth: {htpasswd: {realm: test, path: %q}}\nstorage: {%s}\n%s\n",
 		filepath.Join(dir, "users"), storage, strings.Join(sections, "\n"))
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "users"), append([]byte("ann:"), hash...), 0o600),
@@ -74,6 +75,21 @@ func startDistribution(t testing.TB, program, storage string, sections ...string
 	d.start(t)
 	t.Cleanup(func() { d.stop() })
 	return d
+}
+
+// freePort returns an address whose port is below those that are given to
+// whoever asks for any: it stays free over a restart.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for i := range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(os.Getpid()*131+i)%20_000))
+		if err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // start runs the process, at the address it had before.
