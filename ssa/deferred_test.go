@@ -151,7 +151,7 @@ metadata: {name: c, namespace: NS}
 		}
 		return nil
 	})
-	r, err = e.m.Apply(t.Context(), p, ssa.ApplyOptions{DeferTimeout: 30 * time.Second})
+	r, err = e.m.Apply(t.Context(), p, ssa.ApplyOptions{DeferTimeout: 90 * time.Second})
 	<-installed
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(actions(r)).To(Equal(map[string]string{"Widget/w": "created", "ConfigMap/c": "created"}))

@@ -28,18 +28,18 @@ func TestEnvironment(t *testing.T) {
 	g.Eventually(watcher.Synced(), "90s").Should(BeClosed())
 	group := e.ns + ".example.com"
 	definition := e.objects(crd(group, widgetSchema))
-	objects := append(slices.Clone(definition), e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\nspec: {num: 1}\n---\n"+cm(""))...)
+	objects := append(slices.Clone(definition), e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\nspec: {num: 1}\n---\napiVersion: v1\nkind: LimitRange\nmetadata: {name: c, namespace: NS}\nspec: {limits: [{type: Pod, max: {cpu: \"1\"}}]}\n")...)
 	t.Cleanup(func() { e.cleanup(definition) })
 	e.apply(objects, ssa.PlanOptions{})
 	widgets := schema.GroupVersionResource{Group: group, Version: "v1", Resource: "widgets"}
-	maps := schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	limits := schema.GroupVersionResource{Version: "v1", Resource: "limitranges"}
 	token := func(r schema.GroupVersionResource) ssa.Token {
 		tk, err := watcher.Token(t.Context(), r)
 		g.Expect(err).NotTo(HaveOccurred())
 		return tk
 	}
 	g.Eventually(func() string { return token(widgets).Schema }).ShouldNot(BeEmpty())
-	g.Expect(token(maps).Schema).To(HavePrefix("v1."))
+	g.Expect(token(limits).Schema).To(HavePrefix("v1."))
 
 	objects = objects[1:] // the definition changes behind the set's back
 	v := e.plan(objects, ssa.PlanOptions{}).Verified
@@ -64,9 +64,9 @@ func TestEnvironment(t *testing.T) {
 	e.patch("x", definition[0], `[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/extra","value":{"type":"string"}}]`)
 	g.Eventually(func() bool { return token(widgets).Schema != before.Schema }).Should(BeTrue())
 	g.Expect(asked()).To(HaveKey("Widget"))
-	g.Expect(asked()).NotTo(HaveKey("ConfigMap"))
+	g.Expect(asked()).NotTo(HaveKey("LimitRange"))
 
-	// A webhook for ConfigMaps of no namespace that exists.
+	// A webhook for LimitRanges, which no other test has, of no namespace that exists.
 	hook := e.objects(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
@@ -77,20 +77,20 @@ webhooks:
   sideEffects: None
   namespaceSelector: {matchLabels: {none: such}}
   clientConfig: {url: "https://127.0.0.1:1/"}
-  rules: [{apiGroups: [""], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [configmaps]}]
+  rules: [{apiGroups: [""], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [limitranges]}]
 `)[0]
-	before, other := token(maps), token(widgets)
+	before, other := token(limits), token(widgets)
 	e.createAs("x", hook)
 	t.Cleanup(func() { e.cleanup([]*unstructured.Unstructured{hook}) })
-	g.Eventually(func() bool { return token(maps).Admission != before.Admission }).Should(BeTrue())
+	g.Eventually(func() bool { return token(limits).Admission != before.Admission }).Should(BeTrue())
 	g.Expect(token(widgets).Admission).To(Equal(other.Admission))
 	got := asked()
-	g.Expect(got).To(HaveKey("ConfigMap"))
+	g.Expect(got).To(HaveKey("LimitRange"))
 	g.Expect(got).NotTo(HaveKey("Widget"))
-	before = token(maps)
+	before = token(limits)
 	e.patch("x", hook, `[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="}]`)
 	e.patch("x", hook, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
-	g.Eventually(func() bool { return token(maps).Admission != before.Admission }).Should(BeTrue())
+	g.Eventually(func() bool { return token(limits).Admission != before.Admission }).Should(BeTrue())
 }
 
 // SSA-40: an identity that may not read the configuration is blind.

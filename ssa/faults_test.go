@@ -308,7 +308,7 @@ func TestF06CancelledAnywhere(t *testing.T) {
 	rounds, n := scaled(12, 200), 60
 	r := rand.New(rand.NewPCG(seed(t), 3))
 	for range rounds {
-		m, l := e.overLine(ssa.Options{DrainTimeout: 2 * time.Second})
+		m, l := e.overLine(ssa.Options{DrainTimeout: time.Minute, Concurrency: 8})
 		objects := e.objects(configMaps(e.ns, n))
 		p, err := m.Plan(t.Context(), objects, ssa.PlanOptions{Direct: true})
 		g.Expect(err).NotTo(HaveOccurred())
@@ -326,7 +326,7 @@ func TestF06CancelledAnywhere(t *testing.T) {
 		g.Expect(res.Outcomes).To(HaveLen(n))
 		e.agrees(res)
 		g.Expect(res.Count(ssa.ActionUnknown)).To(BeZero(), "no reply was lost")
-		if at < n {
+		if at <= n-8 { // later, everything may be in flight
 			g.Expect(errors.Is(err, context.Canceled)).To(BeTrue())
 			g.Expect(res.Stopped).NotTo(BeEmpty())
 		}

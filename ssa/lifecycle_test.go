@@ -67,7 +67,7 @@ func TestLifecycle(t *testing.T) {
 	g.Expect(r.Complete()).To(BeTrue())
 	g.Expect(ledger.Set().Len()).To(Equal(4))
 
-	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 30 * time.Second})
+	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(res.Targets).To(HaveLen(4))
 

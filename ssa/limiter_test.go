@@ -46,6 +46,6 @@ func TestTurnOfOneWhoLeft(t *testing.T) {
 	release()
 	err := <-left
 	g.Expect(errors.Is(err, context.Canceled)).To(BeTrue())
-	g.Eventually(next, "20s").Should(Receive(BeNil()), "nobody holds the slot")
+	g.Eventually(next, "90s").Should(Receive(BeNil()), "nobody holds the slot")
 	release()
 }

@@ -263,25 +263,17 @@ func TestPhasedTeardown(t *testing.T) {
 	group := e.ns + ".example.com"
 	objects := append(e.objects(crd(group, "")), e.objects("apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: w, namespace: NS, finalizers: [example.com/operator]}\n---\n"+cm(""))...)
 	r := e.apply(objects, ssa.PlanOptions{})
-	stop := make(chan struct{})
-	go func() { // the operator: clears the finalizer as long as it, the ConfigMap, exists
-		defer close(stop)
-		for t.Context().Err() == nil {
-			u := e.live(objects[1])
-			if u == nil {
-				return
-			}
-			if u.GetDeletionTimestamp() != nil && e.live(objects[2]) != nil {
-				e.patch("operator", objects[1], `[{"op":"remove","path":"/metadata/finalizers"}]`)
-				return
-			}
+	e.rec.After(func(c ssatestCall) error { // the operator: clears the finalizer as long as it, the ConfigMap, exists
+		if c.Verb == "delete" && c.Kind == "Widget" && e.live(objects[2]) != nil {
+			e.patch("operator", objects[1], `[{"op":"remove","path":"/metadata/finalizers"}]`)
 		}
-	}()
+		return nil
+	})
 	dp, err := e.m.PlanDelete(t.Context(), r.Inventory(), ssa.DeleteOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	e.rec.Reset()
-	dr, err := e.m.Delete(t.Context(), dp, ssa.DeleteOptions{Phased: true, PhaseTimeout: 20 * time.Second})
-	<-stop
+	dr, err := e.m.Delete(t.Context(), dp, ssa.DeleteOptions{Phased: true, PhaseTimeout: 90 * time.Second})
+	e.rec.After(nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(dr.Count(ssa.ActionDeleted)).To(Equal(3))
 	var order []string
@@ -297,7 +289,7 @@ func TestPhasedTeardown(t *testing.T) {
 	r = e.apply(objects, ssa.PlanOptions{})
 	dp, err = e.m.PlanDelete(t.Context(), r.Inventory(), ssa.DeleteOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	dr, err = e.m.Delete(t.Context(), dp, ssa.DeleteOptions{Phased: true, PhaseTimeout: 300 * time.Millisecond})
+	dr, err = e.m.Delete(t.Context(), dp, ssa.DeleteOptions{Phased: true, PhaseTimeout: 3 * time.Second})
 	var te *ssa.TerminatingError
 	g.Expect(errors.As(err, &te)).To(BeTrue())
 	g.Expect(strings.Join(te.Finalizers, " ")).To(ContainSubstring("example.com/operator"))

@@ -153,7 +153,7 @@ spec:
           volumes: [{name: v, persistentVolumeClaim: {claimName: late}}]
 `)
 	t.Cleanup(func() { e.cleanup(objects) })
-	res, err := e.m.Wait(t.Context(), e.apply(objects, ssa.PlanOptions{}).Targets(), ssa.WaitOptions{Timeout: 30 * time.Second})
+	res, err := e.m.Wait(t.Context(), e.apply(objects, ssa.PlanOptions{}).Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(statuses(res)).To(HaveKeyWithValue("PersistentVolumeClaim/late", "Current WaitingForConsumer"))
 	g.Expect(statuses(res)).To(HaveKeyWithValue("CronJob/job", HavePrefix("Current")))

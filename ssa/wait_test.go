@@ -75,7 +75,7 @@ func TestWaitThatFails(t *testing.T) {
 	e := newEnv(t, ssa.Options{})
 	g := e.g
 	r := e.apply(e.objects(failing), ssa.PlanOptions{})
-	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 30 * time.Second})
+	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Expect(errors.Is(err, ssa.ErrFailed)).To(BeTrue(), "%v", err)
 	g.Expect(err.Error()).To(HavePrefix("failed early due to stalled resources: [Job/" + e.ns + "/bad status: 'Failed': job failed"))
 	g.Expect(res.Targets).To(HaveLen(2))
@@ -83,13 +83,13 @@ func TestWaitThatFails(t *testing.T) {
 	g.Expect(errors.As(err, &we)).To(BeTrue())
 	g.Expect(we.Reason()).To(Equal("HealthCheckFailed"))
 
-	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: time.Second, KeepGoing: true})
+	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 3 * time.Second, KeepGoing: true})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 	g.Expect(err.Error()).To(SatisfyAll(HavePrefix("timeout waiting for: ["), ContainSubstring("Deployment/"+e.ns+"/never status: 'InProgress'")))
 
 	// The context's end while waiting.
 	ctx, cancel := context.WithCancel(t.Context())
-	w := e.m.StartWait(ctx, r.Targets()[:1], ssa.WaitOptions{Timeout: 30 * time.Second})
+	w := e.m.StartWait(ctx, r.Targets()[:1], ssa.WaitOptions{Timeout: 90 * time.Second})
 	cancel() // does not end a wait in the background
 	g.Consistently(w.Done(), 200*time.Millisecond).ShouldNot(BeClosed())
 	g.Expect(w.Err()).To(Succeed())
@@ -114,7 +114,7 @@ spec: {selector: {matchLabels: {a: p}, matchExpressions: [{key: a, operator: Exi
 	r := e.apply(objects, ssa.PlanOptions{})
 	facts := func() []string {
 		e.rec.Reset()
-		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 300 * time.Millisecond})
+		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: time.Second})
 		g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue(), "%v", err)
 		return res.Targets[0].Facts
 	}
@@ -152,7 +152,7 @@ spec: {replicas: 2, selector: {matchLabels: {a: d}}, template: {metadata: {label
 	e.delete(objects[0])
 	e.delete(objects[2])
 	g.Eventually(func() map[string][]string {
-		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 300 * time.Millisecond})
+		res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: time.Second})
 		g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue(), "%v", err)
 		facts := map[string][]string{}
 		for _, h := range res.Targets {
@@ -175,10 +175,10 @@ func TestWaitRules(t *testing.T) {
 	_, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Rules: []ssa.Rule{rule("", "Current", nil), rule("Secret", "Failed", nil)}})
 	g.Expect(errors.Is(err, ssa.ErrFailed)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("Secret/" + e.ns + "/s status: 'Failed': said so"))
-	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 300 * time.Millisecond, Rules: []ssa.Rule{rule("Secret", "", errInjected)}})
+	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 3 * time.Second, Rules: []ssa.Rule{rule("Secret", "", errInjected)}})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("'InProgress': injected"))
-	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 300 * time.Millisecond, Rules: []ssa.Rule{rule("Secret", "nonsense", nil)}})
+	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 3 * time.Second, Rules: []ssa.Rule{rule("Secret", "nonsense", nil)}})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 }
 
@@ -193,7 +193,7 @@ func TestWaitForVanishingObjects(t *testing.T) {
 		u := e.live(e.objects(strings.ReplaceAll(job, "@V", "1"))[0])
 		return u == nil || string(u.GetUID()) != uid
 	}, "90s").Should(BeTrue())
-	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 20 * time.Second})
+	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(statuses(res)).To(HaveKeyWithValue("Job/x", "Current JobGone"))
 
@@ -218,7 +218,7 @@ func TestWaitForStatus(t *testing.T) {
 	widget := "apiVersion: " + group + "/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\nspec: {a: 1}\n"
 	r := e.apply(append(definition, e.objects(widget)...), ssa.PlanOptions{})
 	targets := r.Targets()[1:]
-	_, err := e.m.Wait(t.Context(), targets, ssa.WaitOptions{Timeout: 400 * time.Millisecond})
+	_, err := e.m.Wait(t.Context(), targets, ssa.WaitOptions{Timeout: 3 * time.Second})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("status was not reported yet"))
 	res, err := e.m.Wait(t.Context(), targets, ssa.WaitOptions{StatuslessGrace: 200 * time.Millisecond})
@@ -227,7 +227,7 @@ func TestWaitForStatus(t *testing.T) {
 	_, err = e.m.Wait(t.Context(), targets, ssa.WaitOptions{StatuslessGrace: -1})
 	g.Expect(err).NotTo(HaveOccurred())
 	// SSA-82: what never existed.
-	_, err = e.m.Wait(t.Context(), []ssa.Target{{ID: ssa.ID{Namespace: e.ns, Name: "none", Kind: "ConfigMap"}, Version: "v1"}}, ssa.WaitOptions{Timeout: 300 * time.Millisecond})
+	_, err = e.m.Wait(t.Context(), []ssa.Target{{ID: ssa.ID{Namespace: e.ns, Name: "none", Kind: "ConfigMap"}, Version: "v1"}}, ssa.WaitOptions{Timeout: 3 * time.Second})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("status: 'NotFound'"))
 }
@@ -252,7 +252,7 @@ func TestWaitForForeignObjectsOverBadWatches(t *testing.T) {
 		}
 		return nil
 	})
-	w := e.m.StartWait(t.Context(), []ssa.Target{{ID: ssa.IDOf(u), Version: "v1"}}, ssa.WaitOptions{Timeout: 30 * time.Second})
+	w := e.m.StartWait(t.Context(), []ssa.Target{{ID: ssa.IDOf(u), Version: "v1"}}, ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Eventually(func() int { return w.Result().Targets[0].Events }).Should(BeNumerically(">", 1))
 	e.patch("someone", u, `[{"op":"replace","path":"/spec/replicas","value":0}]`)
 	g.Eventually(w.Done(), "90s").Should(BeClosed())
@@ -267,7 +267,7 @@ func TestWaitGone(t *testing.T) {
 	r := e.apply(held, ssa.PlanOptions{})
 	_, err := e.cluster.Send(t.Context(), ssa.Write{Verb: ssa.VerbDelete, Resource: e.resource("", "v1", "ConfigMap"), Namespace: e.ns, Name: "h"})
 	g.Expect(err).NotTo(HaveOccurred())
-	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 300 * time.Millisecond})
+	res, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 3 * time.Second})
 	g.Expect(errors.Is(err, ssa.ErrTimeout)).To(BeTrue())
 	g.Expect(res.Targets[0].Facts).To(ConsistOf(ContainSubstring("example.com/hold")))
 	w := e.m.StartWait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true})
@@ -276,7 +276,7 @@ func TestWaitGone(t *testing.T) {
 	g.Expect(w.Err()).NotTo(HaveOccurred())
 	// Another object of the name counts as gone.
 	e.apply(e.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: h, namespace: NS}\n"), ssa.PlanOptions{})
-	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 5 * time.Second})
+	_, err = e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Gone: true, Timeout: 90 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
@@ -291,7 +291,7 @@ func TestWaitForConsumer(t *testing.T) {
 	}
 	late, now := e.objects(lower("WaitForFirstConsumer")), e.objects(lower("Immediate"))
 	t.Cleanup(func() { e.cleanup(late); e.cleanup(now) })
-	res, err := e.m.Wait(t.Context(), e.apply(late, ssa.PlanOptions{}).Targets(), ssa.WaitOptions{Timeout: 20 * time.Second})
+	res, err := e.m.Wait(t.Context(), e.apply(late, ssa.PlanOptions{}).Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(statuses(res)).To(HaveKeyWithValue("PersistentVolumeClaim/pwaitforfirstconsumer", "Current WaitingForConsumer"))
 	_, err = e.m.Wait(t.Context(), e.apply(now, ssa.PlanOptions{}).Targets(), ssa.WaitOptions{Timeout: 500 * time.Millisecond})
@@ -312,6 +312,6 @@ func TestWaitWithoutWatch(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 30 * time.Second})
+	_, err := e.m.Wait(t.Context(), r.Targets(), ssa.WaitOptions{Timeout: 90 * time.Second})
 	e.g.Expect(err).NotTo(HaveOccurred())
 }

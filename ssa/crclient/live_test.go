@@ -51,7 +51,7 @@ func TestLiveFromCache(t *testing.T) {
 		p, err := m.Plan(t.Context(), objects, ssa.PlanOptions{})
 		g.Expect(err).NotTo(HaveOccurred())
 		return fmt.Sprint(p.Entries[0].Why, p.Requests)
-	}, "10s").Should(Equal(fmt.Sprint(ssa.WhyProved, ssa.Requests{})))
+	}, "90s").Should(Equal(fmt.Sprint(ssa.WhyProved, ssa.Requests{})))
 	cancel()
 	g.Expect(<-done).NotTo(HaveOccurred())
 }
