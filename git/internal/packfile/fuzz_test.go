@@ -114,6 +114,12 @@ func FuzzDelta(f *testing.F) {
 			return // the caller judges the size first
 		}
 		out, err := packfile.Apply(base, delta)
+		for _, file := range []string{"", filepath.Join(t.TempDir(), "base")} { // piece by piece: the same
+			same, perr := packfile.Patch(base, delta, file)
+			if (err == nil) != (perr == nil) || !bytes.Equal(out, same) || perr != nil && !errors.Is(perr, driver.ErrMalformedPack) {
+				t.Fatalf("%d bytes, %v; piece by piece %d bytes, %v", len(out), err, len(same), perr)
+			}
+		}
 		if err != nil {
 			if !errors.Is(err, driver.ErrMalformedPack) {
 				t.Fatalf("no type: %v", err)

@@ -107,7 +107,7 @@ func (s *ids) take() (*batch, error) {
 		return b, b.err
 	}
 	for _, o := range b.items {
-		s.p.entries[o.at].id = o.id
+		s.p.setID(o.at, o.id)
 	}
 	clear(b.items)
 	b.slab, b.items = b.slab[:0], b.items[:0]

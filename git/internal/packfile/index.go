@@ -22,13 +22,13 @@ var indexMagic = []byte{0xff, 't', 'O', 'c', 0, 0, 0, 2} //nolint:gochecknogloba
 
 // WriteIndex writes the index of the pack, version 2.
 func (p *Pack) WriteIndex(w io.Writer) error {
-	order := make([]uint32, 0, len(p.entries))
-	for i := range p.entries {
-		if j, _ := p.Find(p.entries[i].id); j == i { // an object that is there twice is indexed once
+	order := make([]uint32, 0, p.n)
+	for i := range p.n {
+		if j, _ := p.Find(p.ID(i)); j == i { // an object that is there twice is indexed once
 			order = append(order, uint32(i))
 		}
 	}
-	slices.SortFunc(order, func(a, b uint32) int { return p.entries[a].id.Compare(p.entries[b].id) })
+	slices.SortFunc(order, func(a, b uint32) int { return bytes.Compare(p.id(int(a)), p.id(int(b))) })
 	sums, err := p.checksums()
 	if err != nil {
 		return err
@@ -40,22 +40,20 @@ func (p *Pack) WriteIndex(w io.Writer) error {
 	_, _ = out.Write(indexMagic)
 	n := 0
 	for f := range 256 {
-		for n < len(order) && int(p.entries[order[n]].id.First()) <= f {
+		for n < len(order) && int(p.id(int(order[n]))[0]) <= f {
 			n++
 		}
 		put32(uint32(n))
 	}
-	var id []byte
 	for _, i := range order {
-		id = p.entries[i].id.AppendBytes(id[:0])
-		_, _ = out.Write(id)
+		_, _ = out.Write(p.id(int(i)))
 	}
 	for _, i := range order {
 		put32(sums[i])
 	}
 	var large []uint64
 	for _, i := range order {
-		off := p.entries[i].off
+		off := p.rec(int(i)).off()
 		if off < 1<<31 {
 			put32(uint32(off))
 			continue
@@ -77,21 +75,16 @@ func (p *Pack) WriteIndex(w io.Writer) error {
 
 // checksums computes the CRC of every entry's bytes in one pass over the file.
 func (p *Pack) checksums() ([]uint32, error) {
-	order := make([]uint32, len(p.entries))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortFunc(order, func(a, b uint32) int { return int(p.entries[a].off - p.entries[b].off) })
-	out := make([]uint32, len(p.entries))
+	out := make([]uint32, p.n)
 	r := bufio.NewReaderSize(io.NewSectionReader(p.file, 12, p.size-12), 128<<10)
 	buf := make([]byte, 32<<10)
-	for n, i := range order {
+	for i := range out {
 		end := p.size - int64(p.format.Size())
-		if n+1 < len(order) {
-			end = p.entries[order[n+1]].off
+		if i+1 < p.n {
+			end = p.rec(i + 1).off()
 		}
 		c := crc32.NewIEEE()
-		if _, err := io.CopyBuffer(c, io.LimitReader(r, end-p.entries[i].off), buf); err != nil {
+		if _, err := io.CopyBuffer(c, io.LimitReader(r, end-p.rec(i).off()), buf); err != nil {
 			return nil, err
 		}
 		out[i] = c.Sum32()
@@ -299,7 +292,7 @@ func (x *Indexed) step(r *indexedReader, data, size, off int64, base []byte, lim
 	if err := limits.Check("git-object", lim.Object, int64(result)); err != nil {
 		return nil, err
 	}
-	return apply(base, ins, off)
+	return apply(nil, base, ins, off)
 }
 
 // head reads an entry's header; base is the offset of a delta's base.

@@ -18,10 +18,10 @@ type Limits struct {
 // Fill replaces zero by the default and negative values by no bound.
 func (l Limits) Fill() Limits {
 	return Limits{
-		Pack:       limits.Or(l.Pack, 1<<30),
+		Pack:       min(limits.Or(l.Pack, 1<<30), maxOffset),
 		Inflated:   limits.Or(l.Inflated, 4<<30),
 		Object:     limits.Or(l.Object, 256<<20),
-		Objects:    min(limits.Or(l.Objects, 2_000_000), math.MaxUint32-1),
+		Objects:    min(limits.Or(l.Objects, 2_000_000), math.MaxInt32-1),
 		DeltaDepth: limits.Or(l.DeltaDepth, 4095),
 	}
 }

@@ -4,6 +4,7 @@
 package packfile
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -12,143 +13,212 @@ import (
 	"github.com/gitops-kit/sdk/git/driver"
 )
 
-// cacheBudget bounds the bases that one Reader holds.
-const cacheBudget = 16 << 20
-
 // Reader reads objects of a Pack. It is not safe for concurrent use; a Pack
-// may have many.
+// may have many, which share a cache of bases.
 type Reader struct {
 	p     *Pack
 	win   window
 	inf   *inflater
-	ins   []byte            // instructions of the delta at hand
-	own   map[uint32][]byte // kept while the pack is resolved
-	cache map[uint32][]byte
-	order []uint32
-	held  int64
-	// budget bounds the cache.
-	budget int64
-	built  int64 // bytes of all objects that were inflated or put together
+	ins   []byte // instructions of the delta at hand
+	out   []byte // the object at hand
+	chain []int
+	patch patcher
+	built int64 // bytes that were inflated or put together
 }
 
 // NewReader returns a Reader.
 func (p *Pack) NewReader() *Reader {
-	return &Reader{p: p, inf: newInflater(), win: window{r: p.file}, cache: map[uint32][]byte{}, own: map[uint32][]byte{}, budget: cacheBudget}
+	return &Reader{p: p, inf: newInflater(), win: window{r: p.file}}
 }
+
+// Built is how many bytes were inflated or put together of objects and deltas.
+func (r *Reader) Built() int64 { return r.built }
 
 // Get returns the whole object i. The bytes must not be changed.
 func (r *Reader) Get(i int) ([]byte, error) {
-	var chain []int
-	at := i
-	var data []byte
-	for {
-		e := &r.p.entries[at]
-		if b, ok := r.stored(uint32(at)); ok {
-			data = b
-			break
-		}
-		if e.base == -1 {
-			b, err := r.plain(e)
-			if err != nil {
-				return nil, err
-			}
-			data = b
-			r.built += int64(len(b))
-			if len(chain) > 0 {
-				r.remember(uint32(at), b)
-			}
-			break
-		}
-		chain = append(chain, at)
-		if e.base == external {
-			_, b, err := r.p.base(r.p.extern[uint32(at)])
-			if err != nil {
-				return nil, err
-			}
-			data = b
-			break
-		}
-		at = int(e.base)
+	b, err := r.body(i, nil)
+	if err != nil || b.here() {
+		return b.mem, err
 	}
-	for n := len(chain) - 1; n >= 0; n-- {
-		e := &r.p.entries[chain[n]]
-		delta, err := r.delta(e)
-		if err != nil {
-			return nil, err
+	whole := make([]byte, b.size)
+	_, err = io.ReadFull(io.NewSectionReader(b.file, b.off, b.size), whole)
+	return whole, err
+}
+
+// body finds or builds object i, in dst where there is room.
+func (r *Reader) body(i int, dst []byte) (b body, err error) {
+	r.chain = r.chain[:0]
+	for at := i; ; {
+		if b, ok := r.held(at); ok {
+			return r.unwind(b, dst)
 		}
-		if data, err = apply(data, delta, e.off); err != nil {
-			return nil, err
+		rec := r.p.rec(at)
+		if rec.base == -1 {
+			to := dst
+			if len(r.chain) > 0 || int64(cap(dst)) < r.p.ObjectSize(at) {
+				to = nil
+			}
+			if b, err = r.plain(at, to); err != nil {
+				return b, err
+			}
+			if len(r.chain) > 0 {
+				r.p.bases.put(uint32(at), b.mem) //nolint:gosec // an index
+			}
+			return r.unwind(b, dst)
 		}
-		r.built += int64(len(delta) + len(data))
+		r.chain = append(r.chain, at)
+		if rec.base == external {
+			id, err := r.p.baseID(at)
+			if err != nil {
+				return b, err
+			}
+			_, data, err := r.p.base(id)
+			if err != nil {
+				return b, err
+			}
+			return r.unwind(body{size: int64(len(data)), mem: data}, dst)
+		}
+		at = int(rec.base)
+	}
+}
+
+// unwind applies the deltas of the chain, the last of them first.
+func (r *Reader) unwind(b body, dst []byte) (body, error) {
+	for n := len(r.chain) - 1; n >= 0; n-- {
+		at := r.chain[n]
+		to := dst
 		if n > 0 {
-			r.remember(uint32(chain[n]), data)
+			to = nil
+		}
+		data, err := r.step(at, &b, to)
+		if err != nil {
+			return b, err
+		}
+		b = body{size: int64(len(data)), mem: data}
+		if n > 0 {
+			r.p.bases.put(uint32(at), data) //nolint:gosec // an index
 		}
 	}
-	return data, nil
+	return b, nil
 }
 
-func (r *Reader) stored(i uint32) ([]byte, bool) {
-	if b, ok := r.p.kept[i]; ok {
-		return b, true
-	}
-	if b, ok := r.own[i]; ok {
-		return b, true
-	}
-	b, ok := r.cache[i]
-	return b, ok
-}
-
-// remember caches a base; the oldest go first.
-func (r *Reader) remember(i uint32, b []byte) {
-	if int64(len(b)) > r.budget/4 {
-		return
-	}
-	if _, ok := r.cache[i]; ok {
-		return
-	}
-	r.cache[i] = b
-	r.order = append(r.order, i)
-	r.held += int64(len(b))
-	for r.held > r.budget {
-		r.held -= int64(len(r.cache[r.order[0]]))
-		delete(r.cache, r.order[0])
-		r.order = r.order[1:]
-	}
-}
-
-func (r *Reader) plain(e *entry) ([]byte, error) {
-	r.win.seek(e.data)
-	return r.inf.whole(&r.win, e.size, make([]byte, 0, e.size), e.off)
-}
-
-// delta inflates the instructions of a delta; valid until the next call.
-func (r *Reader) delta(e *entry) ([]byte, error) {
-	r.win.seek(e.off)
-	size, err := r.win.headerSize()
+// step builds one object from its base, in memory.
+func (r *Reader) step(at int, base *body, dst []byte) ([]byte, error) {
+	off, size := r.p.rec(at).off(), r.p.ObjectSize(at)
+	n, err := r.instructions(at)
 	if err != nil {
 		return nil, err
 	}
-	r.win.seek(e.data)
-	r.ins, err = r.inf.whole(&r.win, size, r.ins[:0], e.off)
-	return r.ins, err
+	r.built += n + size
+	if base.here() && n <= largeObject {
+		if r.ins, err = r.inf.whole(&r.win, n, r.ins[:0], off); err != nil {
+			return nil, err
+		}
+		return apply(dst[:0], base.mem, r.ins, off)
+	}
+	if int64(cap(dst)) < size {
+		dst = make([]byte, 0, min(size, largeObject))
+	}
+	w := appender{dst[:0]}
+	err = r.stream(&w, base, n, off)
+	return w.b, err
+}
+
+// instructions goes to the instructions of a delta and returns their length.
+func (r *Reader) instructions(at int) (int64, error) {
+	rec := r.p.rec(at)
+	r.win.seek(rec.off())
+	n, err := r.win.headerSize()
+	if err != nil {
+		return 0, err
+	}
+	r.win.seek(rec.data())
+	return n, nil
+}
+
+// stream applies the n bytes of instructions at hand, piece by piece.
+func (r *Reader) stream(w io.Writer, base *body, n, off int64) error {
+	if err := r.inf.open(&r.win, off); err != nil {
+		return err
+	}
+	in := bufio.NewReaderSize(&object{inf: r.inf, left: n, off: off}, 4<<10)
+	return r.patch.patch(w, base, in, n, off)
+}
+
+// appender is a Writer of bytes.
+type appender struct{ b []byte }
+
+// Write implements io.Writer.
+func (a *appender) Write(b []byte) (int, error) {
+	a.b = append(a.b, b...)
+	return len(b), nil
+}
+
+// held finds a copy of object i.
+func (r *Reader) held(i int) (body, bool) {
+	p := r.p
+	if p.shelf != nil {
+		if loc := p.loc(i); loc != 0 {
+			return p.shelf.get(loc, p.ObjectSize(i)), true
+		}
+	}
+	data, ok := p.bases.get(uint32(i)) //nolint:gosec // an index
+	return body{size: int64(len(data)), mem: data}, ok
+}
+
+// plain inflates an object that is stored whole.
+func (r *Reader) plain(i int, dst []byte) (body, error) {
+	rec, size := r.p.rec(i), r.p.ObjectSize(i)
+	r.win.seek(rec.data())
+	if int64(cap(dst)) < size {
+		dst = make([]byte, 0, size)
+	}
+	r.built += size
+	b, err := r.inf.whole(&r.win, size, dst[:0], rec.off())
+	return body{size: size, mem: b}, err
 }
 
 // WriteTo writes the whole object i to w, streaming it when it is stored whole.
 func (r *Reader) WriteTo(i int, w io.Writer) error {
-	e := &r.p.entries[i]
-	if e.base == -1 {
-		if b, ok := r.p.kept[uint32(i)]; ok {
-			_, err := w.Write(b)
-			return err
-		}
-		r.win.seek(e.data)
-		return r.inf.stream(&r.win, e.size, w, e.off)
+	if b, ok := r.here(i); ok {
+		return r.copy(w, b)
 	}
-	b, err := r.Get(i)
+	rec := r.p.rec(i)
+	if rec.base == -1 {
+		r.win.seek(rec.data())
+		r.built += r.p.ObjectSize(i)
+		return r.inf.stream(&r.win, r.p.ObjectSize(i), w, rec.off())
+	}
+	b, err := r.build(i)
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(b)
+	return r.copy(w, b)
+}
+
+// here is held for an object that is not a base at the moment: it need not be
+// looked for in the cache when it is stored whole.
+func (r *Reader) here(i int) (body, bool) {
+	if r.p.rec(i).base == -1 && (r.p.shelf == nil || r.p.loc(i) == 0) {
+		return body{}, false
+	}
+	return r.held(i)
+}
+
+// build is body into a buffer that is used again with the next call.
+func (r *Reader) build(i int) (body, error) {
+	if size := r.p.ObjectSize(i); int64(cap(r.out)) < size && size <= largeObject {
+		r.out = make([]byte, 0, max(size+size/4, 16<<10))
+	}
+	return r.body(i, r.out[:0])
+}
+
+func (r *Reader) copy(w io.Writer, b body) error {
+	if b.here() {
+		_, err := w.Write(b.mem)
+		return err
+	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(b.file, b.off, b.size), r.inf.buf)
 	return err
 }
 
@@ -159,7 +229,7 @@ func (r *Reader) Object(id driver.Hash) (driver.Type, []byte, error) {
 		return 0, nil, fmt.Errorf("object %s: %w", id, driver.ErrObjectNotFound)
 	}
 	b, err := r.Get(i)
-	return r.p.entries[i].typ, b, err
+	return r.p.Type(i), b, err
 }
 
 // window reads a file through a buffer that survives seeks inside it. It reads
@@ -276,30 +346,27 @@ func (w *window) headerSize() (int64, error) {
 // Open returns a reader of the whole object i. It is valid until the next call
 // on r.
 func (r *Reader) Open(i int) (io.ReadCloser, error) {
-	e := &r.p.entries[i]
-	b, kept := r.p.kept[uint32(i)]
-	if e.base != -1 && !kept {
+	b, ok := r.here(i)
+	rec, size := r.p.rec(i), r.p.ObjectSize(i)
+	switch {
+	case ok:
+	case rec.base != -1 || size <= smallObject:
 		var err error
-		if b, err = r.Get(i); err != nil {
+		if b, err = r.build(i); err != nil {
 			return nil, err
 		}
-		kept = true
-	}
-	if kept {
-		return io.NopCloser(bytes.NewReader(b)), nil
-	}
-	r.win.seek(e.data)
-	if e.size <= smallObject {
-		b, err := r.inf.whole(&r.win, e.size, r.inf.scratch(e.size)[:0], e.off)
-		if err != nil {
+	default:
+		r.win.seek(rec.data())
+		r.built += size
+		if err := r.inf.open(&r.win, rec.off()); err != nil {
 			return nil, err
 		}
-		return io.NopCloser(bytes.NewReader(b)), nil
+		return &object{inf: r.inf, left: size, off: rec.off()}, nil
 	}
-	if err := r.inf.open(&r.win, e.off); err != nil {
-		return nil, err
+	if b.here() {
+		return io.NopCloser(bytes.NewReader(b.mem)), nil
 	}
-	return &object{inf: r.inf, left: e.size, off: e.off}, nil
+	return io.NopCloser(io.NewSectionReader(b.file, b.off, b.size)), nil
 }
 
 // object reads one inflating object.

@@ -14,7 +14,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"slices"
 	"sync"
 
 	"github.com/gitops-kit/sdk/git/driver"
@@ -37,12 +36,7 @@ type Options struct {
 }
 
 const (
-	chunkSize = 512 << 10
-	// keepBudget bounds what is held of objects inflated on the way. Commits,
-	// trees and tags use all of it, blobs the first part.
-	keepBudget = 24 << 20
-	keepBlobs  = 8 << 20
-	keepBlob   = 32 << 10
+	chunkSize = 256 << 10
 )
 
 // Receive reads one pack from r, which must end with it, checks the trailer
@@ -52,7 +46,7 @@ func Receive(ctx context.Context, r io.Reader, o Options) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pack{file: f, path: f.Name(), format: o.Format, lim: o.Limits.Fill(), kept: map[uint32][]byte{}, base: o.Base, copying: new(sync.Mutex)}
+	p := &Pack{file: f, path: f.Name(), format: o.Format, lim: o.Limits.Fill(), base: o.Base, copying: new(sync.Mutex), shelf: &shelf{dir: o.Dir}, bases: newBases()}
 	if !o.Named && os.Remove(f.Name()) == nil {
 		p.path = ""
 	}
@@ -92,8 +86,7 @@ func (p *Pack) parse(ctx context.Context, in *feed) error {
 	if err := limits.Check("git-objects", p.lim.Objects, count); err != nil {
 		return err
 	}
-	p.entries = make([]entry, 0, min(count, 4096)) // the count is a claim: growth follows data
-	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format), ids: newIDs(p), announced: int(count)}
+	s := &scanner{p: p, in: in, inf: newInflater(), hasher: objhash.New(p.format), ids: newIDs(p), keep: board{s: p.shelf}, announced: int(count)}
 	defer s.ids.stop()
 	for i := range count {
 		if i&255 == 0 && ctx.Err() != nil {
@@ -143,9 +136,10 @@ type scanner struct {
 	hasher    *objhash.Hasher // of large objects
 	ids       *ids            // of small ones
 	inflated  int64
-	announced int // objects, says the header
-	keptAll   int64
-	keptBlob  int64
+	keep      board
+	head      headWriter
+	ref       [32]byte // the id that a delta names its base by
+	announced int      // objects, says the header; a claim
 }
 
 func (s *scanner) next() error {
@@ -155,7 +149,6 @@ func (s *scanner) next() error {
 		return err
 	}
 	e := entry{off: at, size: size, base: -1, kind: kind}
-	var ref driver.Hash
 	switch kind {
 	case kindOfs:
 		back, err := distance(s.in, at)
@@ -166,102 +159,71 @@ func (s *scanner) next() error {
 		if !ok {
 			return malformed(at, "delta base is not the beginning of an object")
 		}
-		e.base = int32(i)
+		e.base = int32(i) //nolint:gosec // bounded by the limit on objects
 	case kindRef:
-		raw := make([]byte, p.format.Size())
-		if _, err := io.ReadFull(s.in, raw); err != nil {
+		if _, err := io.ReadFull(s.in, s.ref[:p.format.Size()]); err != nil {
 			return cut(err, at)
 		}
-		if ref, err = driver.NewHash(raw); err != nil {
-			return err
-		}
 		e.base = external
-		if p.extern == nil {
-			p.extern = map[uint32]driver.Hash{}
-		}
-		p.extern[uint32(len(p.entries))] = ref
+		p.thin++
 	default:
 		e.typ = driver.Type(kind)
 	}
 	e.data = s.in.offset()
-	if err := s.body(&e); err != nil {
-		return err
-	}
-	if n := len(p.entries); n == cap(p.entries) { // doubles, but never beyond what the header announces
-		p.entries = slices.Grow(p.entries, max(1, min(n, s.announced-n)))
-	}
-	p.entries = append(p.entries, e)
-	return nil
+	return s.body(e)
 }
 
 // body inflates one entry: objects are hashed, deltas only measured.
-func (s *scanner) body(e *entry) error {
-	if e.kind == kindOfs || e.kind == kindRef {
-		s.p.deltas++
-		return s.delta(e)
+func (s *scanner) body(e entry) error {
+	p := s.p
+	if e.kind >= kindOfs {
+		p.deltas++
+		if err := s.delta(&e); err != nil {
+			return err
+		}
+		if i := p.add(e, s.announced); e.kind == kindRef {
+			copy(p.id(i), s.ref[:])
+		}
+		return nil
 	}
 	if err := s.count(e.off, e.size); err != nil {
 		return err
 	}
-	keep := s.room(e)
 	if e.size <= smallObject {
-		return s.small(e, keep)
+		return s.small(e)
 	}
 	s.hasher.Start(e.typ, e.size)
-	if e.typ == driver.Blob || !keep {
-		if err := s.inf.stream(s.in, e.size, s.hasher, e.off); err != nil {
-			return err
-		}
-	} else {
-		buf, err := s.inf.whole(s.in, e.size, make([]byte, 0, smallObject), e.off)
-		if err != nil {
-			return err
-		}
-		_, _ = s.hasher.Write(buf)
-		s.p.kept[uint32(len(s.p.entries))] = buf
+	if err := s.inf.stream(s.in, e.size, s.hasher, e.off); err != nil {
+		return err
 	}
-	var err error
-	e.id, err = s.hasher.Sum()
+	id, err := s.hasher.Sum()
+	if err == nil {
+		p.setID(p.add(e, s.announced), id)
+	}
 	return err
 }
 
 // small inflates an object in one go and leaves its id to another goroutine.
-func (s *scanner) small(e *entry, keep bool) error {
+func (s *scanner) small(e entry) error {
+	buf, loc := s.keep.room(e.typ, e.size)
 	size := e.size
-	if keep {
+	if buf != nil {
 		size = 0 // it has room of its own
 	}
-	buf, err := s.ids.room(size)
+	slab, err := s.ids.room(size)
 	if err != nil {
 		return err
 	}
-	if keep {
-		buf = make([]byte, 0, e.size)
+	if buf == nil {
+		buf = slab
 	}
 	if buf, err = s.inf.whole(s.in, e.size, buf, e.off); err != nil {
 		return err
 	}
-	at := len(s.p.entries)
-	if keep {
-		s.p.kept[uint32(at)] = buf
-	}
-	s.ids.add(at, e.typ, buf, !keep)
+	i := s.p.add(e, s.announced)
+	s.p.setLoc(i, loc)
+	s.ids.add(i, e.typ, buf, loc == 0)
 	return nil
-}
-
-// room decides whether the object's bytes stay in memory.
-func (s *scanner) room(e *entry) bool {
-	if e.typ == driver.Blob {
-		if e.size > keepBlob || s.keptBlob+e.size > keepBlobs {
-			return false
-		}
-		s.keptBlob += e.size
-	}
-	if s.keptAll+e.size > keepBudget {
-		return false
-	}
-	s.keptAll += e.size
-	return true
 }
 
 // delta skips the instructions and reads the two sizes at their head.
@@ -270,7 +232,8 @@ func (s *scanner) delta(e *entry) error {
 	if err := s.count(e.off, e.size); err != nil {
 		return err
 	}
-	w := &headWriter{}
+	w := &s.head
+	w.n = 0
 	if err := s.inf.stream(s.in, e.size, w, e.off); err != nil {
 		return err
 	}
@@ -349,19 +312,6 @@ func distance(r io.ByteReader, at int64) (int64, error) {
 		return 0, malformed(at, "delta offset outside the pack")
 	}
 	return v, nil
-}
-
-// at finds the entry that begins at an offset.
-func (p *Pack) at(off int64) (int, bool) {
-	lo, hi := 0, len(p.entries)
-	for lo < hi {
-		if mid := (lo + hi) / 2; p.entries[mid].off < off {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo, lo < len(p.entries) && p.entries[lo].off == off
 }
 
 // headWriter keeps the first bytes and drops the rest.

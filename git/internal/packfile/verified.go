@@ -35,7 +35,7 @@ func Unpack(r io.Reader, f driver.Format, lim Limits) (*Pack, bool) {
 	lim = lim.Fill()
 	have := v.pack.lim
 	at, err := v.Seek(0, io.SeekCurrent)
-	if err != nil || at != 0 || v.pack.format != f || len(v.pack.extern) > 0 || have.Object > lim.Object || have.DeltaDepth > lim.DeltaDepth {
+	if err != nil || at != 0 || v.pack.format != f || v.pack.thin > 0 || have.Object > lim.Object || have.DeltaDepth > lim.DeltaDepth {
 		return nil, false
 	}
 	return v.pack, true
@@ -48,7 +48,7 @@ func (p *Pack) Copy(dir string) (*Pack, error) {
 		return nil, err
 	}
 	c := *p
-	c.file, c.path, c.kept, c.copying = f, f.Name(), nil, new(sync.Mutex)
+	c.file, c.path, c.shelf, c.bases, c.copying = f, f.Name(), nil, nil, new(sync.Mutex)
 	// From file to file, so that the system copies where it can. Only copies
 	// use the position of the source, one at a time; all reads are at an offset.
 	p.copying.Lock()

@@ -87,9 +87,9 @@ func appendHeader(b []byte, kind uint8, size int64) []byte {
 // Complete appends the bases of a thin pack to it, so that it stands alone,
 // and corrects header and trailer. The file must be the only copy.
 func (p *Pack) Complete() error {
-	ids := p.Externals()
-	if len(ids) == 0 {
-		return nil
+	ids, err := p.Externals()
+	if err != nil || len(ids) == 0 {
+		return err
 	}
 	at := p.size - int64(p.format.Size())
 	added := map[driver.Hash]int32{}
@@ -109,23 +109,30 @@ func (p *Pack) Complete() error {
 			return err
 		}
 		head := appendHeader(nil, uint8(typ), int64(len(body)))
-		added[id] = int32(len(p.entries)) //nolint:gosec // bounded by the limit on objects
-		p.entries = append(p.entries, entry{off: at, data: at + int64(len(head)), size: int64(len(body)), base: -1, id: id, typ: typ, kind: uint8(typ)})
+		n := p.add(entry{off: at, data: at + int64(len(head)), size: int64(len(body)), base: -1, typ: typ, kind: uint8(typ)}, 0)
+		p.setID(n, id)
+		added[id] = int32(n) //nolint:gosec // bounded by the limit on objects
 		if _, err := p.file.WriteAt(append(head, buf.Bytes()...), at); err != nil {
 			return err
 		}
 		at += int64(len(head) + buf.Len())
 	}
-	for i, id := range p.extern {
-		p.entries[i].base = added[id]
+	for i := range p.n {
+		if r := p.rec(i); r.base == external {
+			id, err := p.baseID(i)
+			if err != nil {
+				return err
+			}
+			r.base = added[id]
+		}
 	}
-	p.extern = nil
+	p.thin = 0
 	return p.seal(at)
 }
 
 // seal rewrites count and trailer of a pack whose objects end at end.
 func (p *Pack) seal(end int64) error {
-	if _, err := p.file.WriteAt(binary.BigEndian.AppendUint32(nil, uint32(len(p.entries))), 8); err != nil { //nolint:gosec // bounded
+	if _, err := p.file.WriteAt(binary.BigEndian.AppendUint32(nil, uint32(p.n)), 8); err != nil { //nolint:gosec // bounded
 		return err
 	}
 	h := newSum(p.format)

@@ -109,6 +109,7 @@ type writing struct {
 	ctx    context.Context //nolint:containedctx // one call's state
 	cancel context.CancelCauseFunc
 	jobs   chan batch
+	idle   chan []object.Entry // of batches that are done
 	links  []link
 	files  atomic.Int64
 	bytes  atomic.Int64
@@ -124,6 +125,7 @@ func (w *Writer) Write(ctx context.Context, root *os.Root, tree driver.Hash, spa
 	if n <= 0 {
 		n = min(runtime.GOMAXPROCS(0), 4)
 	}
+	s.idle = make(chan []object.Entry, cap(s.jobs)+n)
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(s.work)
@@ -243,11 +245,24 @@ func (s *writing) file(d *dirState, step *Step) error {
 		}
 		return nil
 	}
+	if d.items == nil {
+		d.items = s.items()
+	}
 	d.items = append(d.items, e)
 	if len(d.items) >= batchSize {
 		return s.flush(d)
 	}
 	return nil
+}
+
+// items returns an empty slice, of a batch that is done where there is one.
+func (s *writing) items() []object.Entry {
+	select {
+	case b := <-s.idle:
+		return b
+	default:
+		return make([]object.Entry, 0, batchSize)
+	}
 }
 
 func (s *writing) flush(d *dirState) error {
@@ -280,6 +295,11 @@ func (s *writing) work() {
 			}
 		}
 		b.dir.release()
+		clear(b.items)
+		select {
+		case s.idle <- b.items[:0]:
+		default:
+		}
 	}
 }
 
