@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +41,11 @@ func runChild(variant, op string, n int, root string) error {
 	}
 	var s sample
 	switch op {
+	case "substitute":
+		var without work
+		if without, err = worker(variant, "plain", root, dir); err == nil {
+			s, err = added(without, f)
+		}
 	case "parallel":
 		s, err = inParallel(variant, f)
 	case "one":
@@ -50,15 +56,34 @@ func runChild(variant, op string, n int, root string) error {
 	if err != nil {
 		return err
 	}
-	if op == "substitute" {
-		s.Seconds = spent.Seconds()
-	}
 	s.PeakMiB = peak()
 	return json.NewEncoder(os.Stdout).Encode(s)
 }
 
-// spent is what the substitution alone took.
-var spent time.Duration
+// added measures what substitution adds to a build that is otherwise the same:
+// the difference of the medians of both, which take turns in a warm process.
+func added(without, with work) (sample, error) {
+	const rounds = 7
+	var seconds [2][]float64
+	var last sample
+	for i := range rounds + 1 {
+		for which, f := range []work{without, with} {
+			s, err := once(f)
+			if err != nil {
+				return s, err
+			}
+			if i > 0 { // the first of a process is not warm
+				seconds[which] = append(seconds[which], s.Seconds)
+			}
+			last = s
+		}
+	}
+	for _, list := range seconds {
+		slices.Sort(list)
+	}
+	last.Seconds = seconds[1][rounds/2] - seconds[0][rounds/2]
+	return last, nil
+}
 
 func worker(variant, op, root, dir string) (work, error) {
 	ctx := context.Background()
@@ -75,7 +100,6 @@ func worker(variant, op, root, dir string) (work, error) {
 		}
 		return func() (int, string, error) {
 			res, err := b.Build(ctx, o)
-			spent = res.Stats.Finish
 			return len(res.Objects), res.Stats.Engine.String(), err
 		}, nil
 	case "krusty":
@@ -102,16 +126,22 @@ func peerBuild(ctx context.Context, op, root, dir string) (int, string, error) {
 		return 0, "", err
 	}
 	m, err := peer.SecureBuild(root, at, false)
-	if err != nil || op != "substitute" {
-		return size(m), "", err
+	if err != nil {
+		return 0, "", err
 	}
-	start := time.Now()
-	for _, r := range m.Resources() {
-		if _, err := peer.SubstituteVariables(ctx, nil, obj, r); err != nil {
-			return 0, "", err
+	if op == "substitute" {
+		for _, r := range m.Resources() {
+			now, err := peer.SubstituteVariables(ctx, nil, obj, r)
+			if err != nil {
+				return 0, "", err
+			}
+			if now != nil {
+				if _, err := m.Replace(now); err != nil {
+					return 0, "", err
+				}
+			}
 		}
 	}
-	spent = time.Since(start)
 	return m.Size(), "", nil
 }
 
