@@ -18,11 +18,15 @@ type archive struct {
 	rep  *Report
 	sink sink
 
-	seen   map[string]Type // every path, parents included
+	seen   map[pathKey]state // every path, parents included
+	seeds  seeds
 	links  *links
 	index  int    // entries so far
 	tacit  int64  // directories that no entry was for when they were needed
 	dir    string // parent of the last entry, checked
+	dirKey pathKey
+	key    pathKey // of the entry
+	before state   // what was at its path
 	prefix string
 	hdr    header
 	meta   meta
@@ -63,7 +67,7 @@ func (a *archive) read(ctx context.Context) error {
 	if err := a.links.check(ctx); err != nil {
 		return err
 	}
-	return a.sink.end()
+	return a.sink.end(a.links)
 }
 
 // padding reads the zeros from the end marker to the end of the input.
@@ -206,7 +210,9 @@ func (a *archive) pass(e *Entry, content *body) error {
 		if err := checkTarget(e, a.o.Limits); err != nil {
 			return err
 		}
-		a.links.add(e)
+		if err := a.links.add(e); err != nil {
+			return err
+		}
 	case e.Type == Link:
 		a.rep.skip(full)
 		return nil
@@ -215,11 +221,17 @@ func (a *archive) pass(e *Entry, content *body) error {
 		a.rep.skip(full)
 		return nil
 	}
-	if err := a.sink.add(e, content); err != nil {
+	if e.Type == Link {
+		a.links.keep(e)
+	}
+	if err := a.sink.add(e, content, a.before&written != 0); err != nil {
 		if isContent(err) {
 			return err
 		}
 		return passed{err}
+	}
+	if e.Type == File {
+		a.seen[a.key] = present | state(File) | written
 	}
 	return nil
 }
@@ -279,38 +291,43 @@ func (a *archive) place(e *Entry) error {
 		return nil
 	}
 	if dir := parent(e.Path); dir != a.dir {
+		a.dir = dir
 		if err := a.parents(dir); err != nil {
 			return err
 		}
-		a.dir = dir
 	}
-	before, again := a.seen[e.Path]
-	if again && before != e.Type {
+	a.key = a.seeds.child(a.dirKey, base(e.Path))
+	a.before = a.seen[a.key]
+	switch {
+	case a.before == 0:
+		a.seen[a.key] = present | state(e.Type)
+	case a.before.kind() != e.Type:
 		return invalid("the same path is a file and something else")
 	}
-	a.seen[e.Path] = e.Type
 	return nil
 }
 
-// parents checks that nothing above is a file or a link.
+// parents checks that nothing above is a file or a link, and leaves the key of
+// the directory.
 func (a *archive) parents(dir string) error {
+	a.dirKey = pathKey{}
 	if dir == "." {
 		return nil
 	}
-	for i := 0; i <= len(dir); i++ {
-		if i < len(dir) && dir[i] != '/' {
-			continue
-		}
-		switch t, ok := a.seen[dir[:i]]; {
-		case !ok:
-			a.seen[dir[:i]] = Dir
+	for rest, more := dir, true; more; {
+		var name string
+		name, rest, more = strings.Cut(rest, "/")
+		a.dirKey = a.seeds.child(a.dirKey, name)
+		switch t := a.seen[a.dirKey]; {
+		case t == 0:
+			a.seen[a.dirKey] = present | state(Dir)
 			a.tacit++
 			if limit := a.o.Limits.entries(); a.tacit > limit {
 				return &LimitError{Name: limitEntries, Max: limit, Got: a.tacit}
 			}
-		case t == Link:
+		case t.kind() == Link:
 			return escapes("entry below a link")
-		case t == File:
+		case t.kind() == File:
 			return invalid("entry below a file")
 		}
 	}

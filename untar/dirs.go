@@ -15,7 +15,7 @@ import (
 	"github.com/gitops-kit/sdk/untar/internal/newfile"
 )
 
-const maxOpenDirs = 64
+const maxOpenDirs = 64 // the root included
 
 // handle is an open directory. While it has users it stays open.
 type handle struct {
@@ -35,14 +35,16 @@ type dirs struct {
 	existing bool
 	rep      *Report
 	open     map[string]*handle
-	made     map[string]struct{}
+	made     map[pathKey]struct{}
+	seeds    seeds
+	idle     func() // waits until no worker has a handle
 	tick     uint64
 }
 
-func newDirs(root *os.Root, existing bool, rep *Report) *dirs {
+func newDirs(root *os.Root, existing bool, rep *Report, idle func()) *dirs {
 	return &dirs{
-		root: &handle{root: root, path: "."}, existing: existing, rep: rep,
-		open: map[string]*handle{}, made: map[string]struct{}{},
+		root: &handle{root: root, path: "."}, existing: existing, rep: rep, idle: idle,
+		open: map[string]*handle{}, made: map[pathKey]struct{}{}, seeds: newSeeds(),
 	}
 }
 
@@ -74,21 +76,22 @@ func (d *dirs) enter(path string) (*handle, error) {
 	}
 	defer up.release()
 	name := base(path)
-	if _, ok := d.made[path]; !ok {
+	key := d.seeds.whole(path)
+	if _, ok := d.made[key]; !ok {
 		if err := d.mkdir(up.root, name); err != nil {
 			return nil, err
 		}
-		d.made[path] = struct{}{}
+		d.made[key] = struct{}{}
 		d.rep.Dirs++
+	}
+	if err := d.evict(); err != nil {
+		return nil, err
 	}
 	root, err := up.root.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
 	at, err := newfile.Open(root)
-	if err == nil {
-		err = d.evict()
-	}
 	if err != nil {
 		return nil, errors.Join(err, at.Close(), root.Close())
 	}
@@ -118,17 +121,23 @@ func (d *dirs) mkdir(up *os.Root, name string) error {
 	return up.Mkdir(name, 0o755)
 }
 
-// evict closes the least recently used directories without users.
+// evict closes the least recently used directories without users, so that
+// there is room for one more. When workers use all of them, it waits.
 func (d *dirs) evict() error {
-	for len(d.open) >= maxOpenDirs {
+	for waited := false; len(d.open)+1 >= maxOpenDirs; {
 		var oldest *handle
 		for _, h := range d.open {
 			if h.users.Load() == 0 && (oldest == nil || h.tick < oldest.tick) {
 				oldest = h
 			}
 		}
+		if oldest == nil && waited {
+			return nil // what is left has the caller
+		}
 		if oldest == nil {
-			return nil // all in use: bounded by workers and depth
+			d.idle()
+			waited = true
+			continue
 		}
 		delete(d.open, oldest.path)
 		if err := oldest.close(); err != nil {

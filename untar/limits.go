@@ -21,6 +21,7 @@ const (
 	limitComponent  = "tar-component"
 	limitPAX        = "tar-pax"
 	limitHops       = "link hops"
+	limitLinks      = "tar-links"
 )
 
 // Limits bound an archive. In each field 0 is the default and a negative
@@ -48,6 +49,9 @@ type Limits struct {
 	PAX int64
 	// Hops bounds a chain of links. Default 10 (link hops).
 	Hops int64
+	// Links bounds the paths and targets of all link entries together, in
+	// bytes, where links are made (Inside). Default 8 MiB (tar-links).
+	Links int64
 }
 
 // Unlimited lists the names of the limits that are switched off.
@@ -66,6 +70,7 @@ func (l Limits) Unlimited() []string {
 		{limitComponent, l.Component},
 		{limitPAX, l.PAX},
 		{limitHops, l.Hops},
+		{limitLinks, l.Links},
 	} {
 		if f.v < 0 {
 			out = append(out, f.name)
@@ -83,3 +88,4 @@ func (l Limits) path() int64       { return limits.Or(l.Path, 4096) }
 func (l Limits) component() int64  { return limits.Or(l.Component, 255) }
 func (l Limits) pax() int64        { return limits.Or(l.PAX, 1<<20) }
 func (l Limits) hops() int64       { return limits.Or(l.Hops, 10) }
+func (l Limits) links() int64      { return limits.Or(l.Links, 8<<20) }

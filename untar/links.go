@@ -94,40 +94,73 @@ func (s *steps) step(c string) bool {
 
 // links are all links of an archive, checked against each other at the end.
 type links struct {
-	order   []string
-	targets map[string]string
-	hops    int64
-	depth   int64
+	list  []link
+	index map[string]int32 // into list, by path
+	size  int64            // paths and targets
+	limit int64
+	hops  int64
+	depth int64
+}
+
+type link struct {
+	path   string
+	target string // of its last entry
+	kept   string // of its last entry that was kept; "": none was
 }
 
 func newLinks(l Limits) *links {
-	return &links{targets: map[string]string{}, hops: l.hops(), depth: l.depth()}
+	return &links{index: map[string]int32{}, limit: l.links(), hops: l.hops(), depth: l.depth()}
 }
 
 // add notes a link; a later one of the same path replaces it.
-func (l *links) add(e *Entry) {
-	if _, again := l.targets[e.Path]; !again {
-		l.order = append(l.order, e.Path)
+func (l *links) add(e *Entry) error {
+	i, again := l.index[e.Path]
+	if l.size += int64(len(e.Target)); !again {
+		l.size += int64(len(e.Path))
 	}
-	l.targets[e.Path] = e.Target
+	if l.size > l.limit {
+		return &LimitError{Name: limitLinks, Max: l.limit, Got: l.size}
+	}
+	if again {
+		l.list[i].target = e.Target
+		return nil
+	}
+	l.index[e.Path] = int32(len(l.list)) //nolint:gosec // fewer than the bytes of a stream have room for
+	l.list = append(l.list, link{path: e.Path, target: e.Target})
+	return nil
+}
+
+// keep notes that the link that was added last is to be made.
+func (l *links) keep(e *Entry) { l.list[l.index[e.Path]].kept = e.Target }
+
+// target returns the target of a link.
+func (l *links) target(path string) (string, bool) {
+	i, ok := l.index[path]
+	if !ok {
+		return "", false
+	}
+	return l.list[i].target, true
 }
 
 // check refuses a target that leads through another link, and chains longer
 // than the limit.
 func (l *links) check(ctx context.Context) error {
-	for i, path := range l.order {
+	for i, k := range l.list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := l.follow(path); err != nil {
-			return entryError(i, path, err)
+		err := l.follow(k.path, k.target)
+		if err == nil && k.kept != "" && k.kept != k.target {
+			err = l.follow(k.path, k.kept)
+		}
+		if err != nil {
+			return entryError(i, k.path, err)
 		}
 	}
 	return nil
 }
 
-func (l *links) follow(at string) error {
-	target := l.targets[at]
+func (l *links) follow(at, target string) error {
 	for hop := int64(1); ; hop++ {
 		if err := l.through(at, target); err != nil {
 			return err
@@ -136,14 +169,14 @@ func (l *links) follow(at string) error {
 		if err != nil {
 			return err
 		}
-		further, chained := l.targets[next]
+		further, chained := l.target(next)
 		if !chained {
 			return nil
 		}
 		if hop >= l.hops {
 			return &LimitError{Name: limitHops, Max: l.hops, Got: hop + 1}
 		}
-		if l.hops == math.MaxInt64 && hop >= int64(len(l.targets)) {
+		if l.hops == math.MaxInt64 && hop >= int64(len(l.list)) {
 			return invalid("links lead in a circle")
 		}
 		at, target = next, further
@@ -161,7 +194,7 @@ func (l *links) through(link, target string) error {
 		if !s.step(c) {
 			continue
 		}
-		if _, isLink := l.targets[string(s.path)]; isLink && strings.Trim(rest, "/.") != "" || isLink && strings.Contains(rest, "..") {
+		if _, isLink := l.index[string(s.path)]; isLink && strings.Trim(rest, "/.") != "" || isLink && strings.Contains(rest, "..") {
 			return escapes("link target leads through another link")
 		}
 	}

@@ -316,6 +316,7 @@ func TestC04ExactLimits(t *testing.T) {
 		"Component": {untar.Limits{Component: 3}, long("abc/def"), long("abc/defg"), "tar-component"},
 		"PAX":       {untar.Limits{PAX: 20}, new(raw).meta('x', record("path", "0123456789a")).file("x", "").end(), new(raw).meta('x', record("path", "0123456789ab")).file("x", "").end(), "tar-pax"},
 		"Hops":      {untar.Limits{Hops: 3}, links(3), links(4), "link hops"},
+		"Links":     {untar.Limits{Links: 9}, new(raw).symlink("a", "xyz").symlink("b", "1234").end(), new(raw).symlink("a", "xyz").symlink("b", "12345").end(), "tar-links"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -324,7 +325,7 @@ func TestC04ExactLimits(t *testing.T) {
 			g.Expect(extract(t, gz(tc.ok), o).err).NotTo(HaveOccurred())
 			g.Expect(limit(extract(t, gz(tc.over), o).err)).To(Equal(tc.name))
 			v := tc.limits
-			for _, f := range []*int64{&v.Entries, &v.File, &v.Expanded, &v.Depth, &v.Path, &v.Component, &v.PAX, &v.Hops} {
+			for _, f := range []*int64{&v.Entries, &v.File, &v.Expanded, &v.Depth, &v.Path, &v.Component, &v.PAX, &v.Hops, &v.Links} {
 				if *f != 0 {
 					*f = -1
 				}

@@ -24,13 +24,10 @@ const (
 // tree writes entries below a root. Small files are written by workers while
 // the archive is read on.
 type tree struct {
-	d     *destination
-	o     Options
-	rep   *Report
-	dirs  *dirs
-	links map[string]string   // to make at the end: target by path
-	order []string            // of links
-	files map[string]struct{} // written or on the way
+	d    *destination
+	o    Options
+	rep  *Report
+	dirs *dirs
 
 	workers int
 	running int
@@ -57,8 +54,8 @@ type task struct {
 }
 
 func newTree(d *destination, o Options, rep *Report) (*tree, error) {
-	t := &tree{d: d, o: o, rep: rep, links: map[string]string{}, files: map[string]struct{}{}, workers: jobs(o.Jobs)}
-	t.dirs = newDirs(d.root, o.AllowExisting, rep)
+	t := &tree{d: d, o: o, rep: rep, workers: jobs(o.Jobs)}
+	t.dirs = newDirs(d.root, o.AllowExisting, rep, t.pending.Wait)
 	t.queue = make(chan task, 64)
 	t.budget.init(budgetMax)
 	var err error
@@ -66,7 +63,7 @@ func newTree(d *destination, o Options, rep *Report) (*tree, error) {
 	return t, err
 }
 
-func (t *tree) add(e *Entry, b *body) error {
+func (t *tree) add(e *Entry, b *body, again bool) error {
 	if t.failed.Load() {
 		return t.drain()
 	}
@@ -80,13 +77,9 @@ func (t *tree) add(e *Entry, b *body) error {
 		h.release()
 		return nil
 	case Link:
-		if _, again := t.links[e.Path]; !again {
-			t.order = append(t.order, e.Path)
-		}
-		t.links[e.Path] = e.Target
-		return nil
+		return nil // made at the end
 	}
-	return t.file(e, b)
+	return t.file(e, b, again)
 }
 
 // wrap names the entry in an error of the file system.
@@ -97,15 +90,13 @@ func (t *tree) wrap(e *Entry, err error) error {
 	return entryError(t.rep.Files, e.Path, err)
 }
 
-func (t *tree) file(e *Entry, b *body) error {
-	if _, again := t.files[e.Path]; again {
+func (t *tree) file(e *Entry, b *body, again bool) error {
+	if again {
 		t.pending.Wait() // the earlier one is written before it is replaced
 		if err := t.remove(e.Path); err != nil {
 			return t.wrap(e, err)
 		}
 		t.rep.Files--
-	} else {
-		t.files[e.Path] = struct{}{}
 	}
 	dir := parent(e.Path)
 	base := e.Path
@@ -242,12 +233,15 @@ func base(path string) string {
 }
 
 // end makes the links, after all files.
-func (t *tree) end() error {
+func (t *tree) end(l *links) error {
 	if err := t.drain(); err != nil {
 		return err
 	}
-	for _, path := range t.order {
-		e := &Entry{Path: path, Type: Link, Target: t.links[path]}
+	for _, k := range l.list {
+		if k.kept == "" {
+			continue
+		}
+		e := &Entry{Path: k.path, Type: Link, Target: k.kept}
 		if err := t.link(e); err != nil {
 			return t.wrap(e, err)
 		}

@@ -166,10 +166,10 @@ func Walk(ctx context.Context, r io.Reader, fn func(Entry, io.Reader) error, o O
 // sink receives the kept entries of an archive.
 type sink interface {
 	// add handles an entry; body gives exactly e.Size bytes or an error. What
-	// it leaves unread is skipped.
-	add(e *Entry, body *body) error
-	// end is called after the last entry.
-	end() error
+	// it leaves unread is skipped. again: it was given this file before.
+	add(e *Entry, body *body, again bool) error
+	// end is called after the last entry, with all links.
+	end(l *links) error
 }
 
 // run reads the whole of r into the sink.
@@ -177,7 +177,7 @@ func run(ctx context.Context, r io.Reader, o Options, rep *Report, s sink) error
 	src := newSource(ctx, r, o.Limits.compressed())
 	in, err := openStream(src, o)
 	if err == nil {
-		a := &archive{in: in, o: o, rep: rep, sink: s, seen: map[string]Type{}, links: newLinks(o.Limits)}
+		a := &archive{in: in, o: o, rep: rep, sink: s, seen: map[pathKey]state{}, seeds: newSeeds(), links: newLinks(o.Limits)}
 		err = a.read(ctx)
 		in.close()
 		rep.Expanded = in.total
@@ -208,7 +208,7 @@ type visitor struct {
 	done bool
 }
 
-func (v *visitor) add(e *Entry, b *body) error {
+func (v *visitor) add(e *Entry, b *body, _ bool) error {
 	switch e.Type {
 	case Dir:
 		v.rep.Dirs++
@@ -226,4 +226,4 @@ func (v *visitor) add(e *Entry, b *body) error {
 	return err
 }
 
-func (v *visitor) end() error { return nil }
+func (v *visitor) end(*links) error { return nil }
