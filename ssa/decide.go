@@ -29,7 +29,7 @@ func (pl *planner) judge(ctx context.Context, e *Entry, l *liveObject, err error
 	case o.Exclude.either(x.desired, l.object()):
 		e.decide(DecisionSkip, WhyExcluded)
 		return
-	case l != nil && o.IfNotPresent.either(x.desired, l.u):
+	case l != nil && o.IfNotPresent.Matches(x.desired):
 		e.decide(DecisionSkip, WhyPresent)
 		return
 	}
@@ -213,7 +213,7 @@ func (pl *planner) ask(ctx context.Context, e *Entry) {
 			return
 		}
 		if x.takeover != nil && x.takeover.explains(err) {
-			e.Changes = x.takeover.changes(x.live)
+			e.Changes = pl.p.mask.taken(e)
 			e.decide(DecisionUpdate, WhyTakeover)
 			e.Unproved = string(WhyUnverified)
 			return
@@ -280,7 +280,7 @@ func (pl *planner) compare(e *Entry) {
 	live, result := pl.comparable(e)
 	e.Changes = pl.p.mask.changes(e, live, result)
 	if x.takeover != nil {
-		e.Changes = append(e.Changes, x.takeover.changes(x.live)...)
+		e.Changes = append(e.Changes, pl.p.mask.taken(e)...)
 		slices.SortStableFunc(e.Changes, compareChanges)
 		e.decide(DecisionUpdate, WhyTakeover)
 		return

@@ -5,6 +5,7 @@ package ssa
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -80,17 +81,30 @@ func (p *Plan) unified(e *Entry, o DiffOptions) string {
 	if x.live != nil {
 		live = displayed(strip(x.live.u.Object, x.desired.Object, x.ignore, keys))
 	}
+	var removed []pointer
+	if x.takeover != nil {
+		removed = x.takeover.removed(x.live)
+	}
 	switch {
 	case x.result != nil:
 		result = displayed(strip(x.result.Object, x.desired.Object, x.ignore, keys))
 	default:
 		result = displayed(strip(x.sent.Object, x.desired.Object, x.ignore, keys))
 		if live != nil {
+			all := live
 			live = wantedOf(live, result)
+			for _, at := range removed {
+				graft(live, all, at)
+			}
 		}
 	}
-	for _, name := range takenAnnotations(x.takeover) {
-		delete(nestedMap(result, "metadata", "annotations"), name)
+	for _, at := range removed { // the rehearsal does not know of the patch
+		removeAt(result, x.live.u.Object, at, keys, nil)
+	}
+	for _, f := range [...]string{"labels", "annotations"} {
+		if meta := nestedMap(result, "metadata"); len(removed) > 0 && empty(meta[f]) {
+			delete(meta, f)
+		}
 	}
 	before, after := p.mask.pair(e, live, result)
 	context := o.Context
@@ -103,11 +117,27 @@ func (p *Plan) unified(e *Entry, o DiffOptions) string {
 	return unifiedDiff(toLines(before), toLines(after), context)
 }
 
-func takenAnnotations(t *takeover) []string {
-	if t == nil {
-		return nil
+// graft copies what is at the path from one object to another.
+func graft(to, from map[string]any, at pointer) {
+	for i, k := range at {
+		v, ok := from[k]
+		if !ok {
+			return
+		}
+		if i == len(at)-1 {
+			to[k] = v
+			return
+		}
+		if _, ok = to[k]; !ok {
+			to[k] = map[string]any{}
+		}
+		next, ok1 := to[k].(map[string]any)
+		below, ok2 := v.(map[string]any)
+		if !ok1 || !ok2 {
+			return // a list is shown as a whole
+		}
+		to, from = next, below
 	}
-	return t.annotations
 }
 
 // displayed is an object without what the server keeps for itself.
@@ -132,11 +162,18 @@ func (k *masker) pair(e *Entry, live, result map[string]any) (before, after map[
 	lookup := func(m map[string]any, segments []string) any {
 		var v any = m
 		for _, s := range segments {
-			mm, ok := v.(map[string]any)
-			if !ok {
+			switch t := v.(type) {
+			case map[string]any:
+				v = t[s]
+			case []any:
+				i, err := strconv.Atoi(s)
+				if err != nil || i >= len(t) {
+					return nil
+				}
+				v = t[i]
+			default:
 				return nil
 			}
-			v = mm[s]
 		}
 		return v
 	}

@@ -62,7 +62,9 @@ func (k *masker) paths(id ID, objects ...*unstructured.Unstructured) (paths []po
 }
 
 // hides reports whether the value at path is masked: a masked path leads to
-// it, or it holds a serialised object.
+// it, or it holds a serialised object. So is a value that stands where a
+// masked path would have to go on: text in the place of a Secret's data is
+// what somebody took for the data.
 func hides(paths []pointer, whole bool, segments []string, v any) bool {
 	if embedded(v) {
 		return true
@@ -70,22 +72,43 @@ func hides(paths []pointer, whole bool, segments []string, v any) bool {
 	if whole && len(segments) > 0 && segments[0] != "apiVersion" && segments[0] != "kind" && segments[0] != "metadata" {
 		return true
 	}
-	for _, p := range paths {
-		if len(p) == 0 || len(p) > len(segments) {
-			continue
-		}
-		match := true
-		for i := range p {
-			if p[i] != "*" && p[i] != segments[i] {
-				match = false
-				break
-			}
-		}
-		if match {
-			return true
+	return slices.ContainsFunc(paths, func(p pointer) bool { return len(p) > 0 && leads(p, segments, v) })
+}
+
+// leads reports whether the masked path p leads to v, which is at segments, or
+// to something that stands where p would have to go on.
+func leads(p, segments []string, v any) bool {
+	for i, want := range p {
+		switch {
+		case i == len(segments):
+			return blind(v, want)
+		case want == "*" || want == segments[i]:
+		default:
+			return isIndex(segments[i]) && !isIndex(want) // an item of a list that should be a map
 		}
 	}
-	return false
+	return true
+}
+
+// blind reports whether a path cannot go on from v by the segment next: v
+// holds nothing by names, or only by indices where next is a name.
+func blind(v any, next string) bool {
+	switch v.(type) {
+	case map[string]any:
+		return false
+	case []any:
+		return next != "*" && !isIndex(next)
+	}
+	return true
+}
+
+func isIndex(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // embedded reports whether v is text that holds a whole Kubernetes object.
@@ -146,6 +169,16 @@ func (k *masker) changes(e *Entry, live, result map[string]any) []Change {
 		maskChange(&d.out[i], paths, whole)
 	}
 	return d.out
+}
+
+// taken lists what the patch of a take-over does to the live object, masked.
+func (k *masker) taken(e *Entry) []Change {
+	out := e.x.takeover.changes(e.x.live)
+	paths, whole := k.paths(e.ID, e.x.desired, e.x.live.object())
+	for i := range out {
+		maskChange(&out[i], paths, whole)
+	}
+	return out
 }
 
 func maskChange(c *Change, paths []pointer, whole bool) {

@@ -122,7 +122,7 @@ func present(live, desired map[string]any, keys []string) []string {
 	return out
 }
 
-// changes lists what the patch does to the object.
+// changes lists, unmasked, what the patch does to the object.
 func (t *takeover) changes(l *liveObject) []Change {
 	var out []Change
 	meta := nestedMap(l.u.Object, "metadata")
@@ -131,51 +131,140 @@ func (t *takeover) changes(l *liveObject) []Change {
 		keys  []string
 	}{{"annotations", t.annotations}, {"labels", t.labels}} {
 		for _, k := range f.keys {
-			c := Change{Op: OpRemove, Path: "/metadata/" + f.field + "/" + escapeSegment(k), Before: nestedMap(meta, f.field)[k]}
-			maskChange(&c, []pointer{{"metadata", "annotations", lastApplied}}, false)
-			out = append(out, c)
+			out = append(out, Change{Op: OpRemove, Path: "/metadata/" + f.field + "/" + escapeSegment(k), Before: nestedMap(meta, f.field)[k]})
 		}
 	}
 	for _, name := range t.names {
 		out = append(out, Change{Op: OpRemove, Path: "/metadata/managedFields", Before: name})
 	}
-	removed := removals(t.taken, t.desired, l.u.Object, "", t.keep)
-	out = append(out, removed...)
+	listed := len(out)
+	for _, c := range removals(t.taken, t.desired, l.u.Object, "", t.keep) {
+		if !slices.ContainsFunc(out[:listed], func(have Change) bool { return have.Path == c.Path }) {
+			out = append(out, c)
+		}
+	}
 	slices.SortStableFunc(out, compareChanges)
+	return out
+}
+
+// removed lists the places that the patch and the apply after it empty.
+func (t *takeover) removed(l *liveObject) []pointer {
+	var out []pointer
+	for _, c := range t.changes(l) {
+		if p, err := parsePointer(c.Path); err == nil && len(p) > 0 && c.Path != "/metadata/managedFields" {
+			out = append(out, p)
+		}
+	}
 	return out
 }
 
 // removals lists the live fields that only taken-over managers own and the
 // set does not want. Items of lists are listed as whole items.
-func removals(taken, desired map[string]any, live any, path string, keep []map[string]any) []Change {
-	lm, ok := live.(map[string]any)
-	if !ok {
-		return nil
+func removals(taken map[string]any, desired, live any, path string, keep []map[string]any) []Change {
+	switch live := live.(type) {
+	case map[string]any:
+		wanted, _ := desired.(map[string]any)
+		return removedFields(taken, wanted, live, path, keep)
+	case []any:
+		wanted, _ := desired.([]any)
+		return removedItems(taken, wanted, live, path, keep)
 	}
+	return nil
+}
+
+func removedFields(taken, desired, live map[string]any, path string, keep []map[string]any) []Change {
 	var out []Change
 	for _, key := range slices.Sorted(maps.Keys(taken)) {
 		name, isField := strings.CutPrefix(key, "f:")
-		value, exists := lm[name]
-		if !isField || !exists || path == "" && (name == "metadata" || name == "status") {
+		value, exists := live[name]
+		if !isField || !exists || path == "" && name == "status" || path == "/metadata" && name != "labels" && name != "annotations" {
 			continue
 		}
-		below, _ := taken[key].(map[string]any)
-		var others []map[string]any
-		for _, k := range keep {
-			if sub, ok := k[key].(map[string]any); ok {
-				others = append(others, sub)
-			}
-		}
+		sub, _ := taken[key].(map[string]any)
+		others := below(keep, key)
 		p := path + "/" + escapeSegment(name)
-		if want, wanted := desired[name]; wanted {
-			sub, _ := want.(map[string]any)
-			if sub != nil {
-				out = append(out, removals(below, sub, value, p, others)...)
-			}
+		switch want, wanted := desired[name]; {
+		case wanted || p == "/metadata":
+			out = append(out, removals(sub, want, value, p, others)...)
+		case len(others) == 0:
+			out = append(out, Change{Op: OpRemove, Path: p, Before: clone(value)})
+		case !slices.ContainsFunc(others, whole):
+			out = append(out, removals(sub, nil, value, p, others)...)
+		}
+	}
+	return out
+}
+
+// whole reports whether a field set stops here: its manager owns the value,
+// not fields of it.
+func whole(set map[string]any) bool {
+	_, self := set["."]
+	return len(set) == 0 || self && len(set) == 1
+}
+
+func removedItems(taken map[string]any, desired, live []any, path string, keep []map[string]any) []Change {
+	var out []Change
+	for _, key := range slices.Sorted(maps.Keys(taken)) {
+		fits := itemOf(key)
+		if fits == nil {
 			continue
 		}
-		if len(others) == 0 {
-			out = append(out, Change{Op: OpRemove, Path: p, Before: clone(value)})
+		j := slices.IndexFunc(live, func(v any) bool { return fits(v, true) })
+		if j < 0 {
+			continue
+		}
+		sub, _ := taken[key].(map[string]any)
+		others := below(keep, key)
+		p := path + "/" + strconv.Itoa(j)
+		if i := slices.IndexFunc(desired, func(v any) bool { return fits(v, false) }); i >= 0 {
+			out = append(out, removals(sub, desired[i], live[j], p, others)...)
+		} else if len(others) == 0 {
+			out = append(out, Change{Op: OpRemove, Path: p, Before: clone(live[j])})
+		} else if !slices.ContainsFunc(others, whole) {
+			out = append(out, removals(sub, nil, live[j], p, others)...)
+		}
+	}
+	return out
+}
+
+// itemOf returns what tells the list item of an element of managedFields;
+// unless all, an item may leave fields of its key to their defaults. It is nil
+// for elements that are no items.
+func itemOf(key string) func(item any, all bool) bool {
+	if text, ok := strings.CutPrefix(key, "v:"); ok {
+		var want any
+		if json.Unmarshal([]byte(text), &want) != nil {
+			return nil
+		}
+		return func(item any, _ bool) bool { return same(want, item) }
+	}
+	text, ok := strings.CutPrefix(key, "k:")
+	fields, err := fieldset.ParseKey(text)
+	if !ok || err != nil {
+		return nil
+	}
+	return func(item any, all bool) bool {
+		m, _ := item.(map[string]any)
+		found := 0
+		for _, f := range fields {
+			v, ok := m[f.Name]
+			if ok && !fieldset.SameScalar(v, f.Value) || !ok && all {
+				return false
+			}
+			if ok {
+				found++
+			}
+		}
+		return found > 0
+	}
+}
+
+// below returns what the field sets have below key.
+func below(sets []map[string]any, key string) []map[string]any {
+	var out []map[string]any
+	for _, s := range sets {
+		if sub, ok := s[key].(map[string]any); ok {
+			out = append(out, sub)
 		}
 	}
 	return out
