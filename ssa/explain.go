@@ -178,7 +178,7 @@ func (x *explainer) items(at, names []string, dl, ll []any, nodes []int32) {
 }
 
 func (x *explainer) descend(nodes []int32, child func(*fieldset.Set, int32) int32) []int32 {
-	s := settler{others: x.sets}
+	s := settler{sets: x.sets}
 	return s.descend(nodes, child)
 }
 
