@@ -223,19 +223,39 @@ func (pl *planner) ask(ctx context.Context, e *Entry) {
 }
 
 // catchUp reads the live object anew when somebody wrote it between our
-// reading and the dry-run: what they changed is not drift.
+// reading and the dry-run: what they changed is not drift. Where they go on
+// writing, it asks again, too.
 func (pl *planner) catchUp(ctx context.Context, e *Entry) {
 	x := e.x
-	if x.live == nil || x.result.GetResourceVersion() == x.liveRV {
-		return
+	behind := func() bool {
+		if x.result.GetResourceVersion() == x.liveRV {
+			return false
+		}
+		live, result := pl.comparable(e)
+		return !same(live, result)
 	}
-	if live, result := pl.comparable(e); same(live, result) {
-		return
-	}
-	pl.count.get.Add(1)
-	l, err := pl.m.fresh(ctx, x.r, e.ID.Namespace, e.ID.Name)
-	if err == nil && l != nil && l.uid() == x.liveUID && l.resourceVersion() == x.result.GetResourceVersion() {
+	for try := 1; x.live != nil && behind(); try++ {
+		pl.count.get.Add(1)
+		l, err := pl.m.fresh(ctx, x.r, e.ID.Namespace, e.ID.Name)
+		if err != nil || l == nil || l.uid() != x.liveUID {
+			return
+		}
+		before := x.live
 		x.keep(l)
+		if !behind() {
+			return
+		}
+		x.sent = pl.sendable(e)
+		if _, once := pl.m.o.Live.(onlyGet); once || try == maxTries {
+			x.keep(before)
+			return
+		}
+		result, err := pl.dryRun(ctx, e)
+		if err != nil {
+			x.keep(before)
+			return
+		}
+		x.result = result
 	}
 }
 

@@ -107,7 +107,8 @@ spec:
 			tc.drop(next[0])
 			o := ssa.PlanOptions{Ignore: []ssa.PathRule{{Paths: tc.paths}}}
 			if tc.changes == 1 { // without another reason nothing is written
-				g.Expect(decisions(e.plan(next, o))["Deployment/web"]).To(HavePrefix("unchanged"), tc.reason)
+				p := e.plan(next, o)
+				g.Expect(decisions(p)["Deployment/web"]).To(HavePrefix("unchanged"), "%s: %v", tc.reason, p.Entries[0].Changes)
 			}
 			label(next[0])
 			p := e.plan(next, o)

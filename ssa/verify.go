@@ -6,6 +6,7 @@ package ssa
 import (
 	"context"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -45,7 +46,15 @@ type Verification struct {
 	Tokens  map[schema.GroupVersionResource]Token
 	Version string // of the engine
 	Blind   bool   // a token is unknown: only the number and age of plans bound the trust
+	// Unsettled are the objects that were to be asked about and were not found
+	// unchanged: blocked, left alone, or to be updated, which a caller may not
+	// do. The next plan asks about them again.
+	Unsettled map[ID]bool
 }
+
+// maxUnsettled bounds Verification.Unsettled. With more, the whole
+// verification counts as not done.
+const maxUnsettled = 1000
 
 // verifier decides which objects the server is asked about although they
 // could be proved.
@@ -126,11 +135,38 @@ func (v *verifier) due(e *Entry) string {
 	if v.full || v.o.Verify != nil && v.o.Verify(e.ID) {
 		return "Due"
 	}
-	t := v.token(e.x.r.GVR)
-	if before, ok := v.before.Tokens[e.x.r.GVR]; ok && (before.Schema != t.Schema || before.Admission != t.Admission) {
+	if v.changed(e.x.r.GVR) {
 		return "Token"
 	}
+	if v.before.Unsettled[e.ID] {
+		return "Due"
+	}
 	return ""
+}
+
+// changed reports whether the token is another than that of the last plan.
+func (v *verifier) changed(gvr schema.GroupVersionResource) bool {
+	t := v.token(gvr)
+	before, ok := v.before.Tokens[gvr]
+	return ok && (before.Schema != t.Schema || before.Admission != t.Admission)
+}
+
+// unsettled reports whether the entry was to be asked about, and a later plan
+// could take for unchanged what this one did not find so.
+func (v *verifier) unsettled(e *Entry) bool {
+	switch {
+	case e.Decision == DecisionUnchanged, !e.x.existed && e.Decision != DecisionBlocked:
+		return false
+	case e.Unproved == "Due", e.Unproved == "Token", v.full, v.before.Unsettled[e.ID]:
+		return true
+	case e.x.r.GVR.Resource == "":
+		return false // a kind that is resolved again later is new to the set
+	}
+	_, known := v.before.Tokens[e.x.r.GVR]
+	if v.first || !known {
+		return e.Decision == DecisionBlocked && !v.token(e.x.r.GVR).Changed.IsZero()
+	}
+	return v.changed(e.x.r.GVR)
 }
 
 // changedSince reports whether, in a process's first plan or for a kind that
@@ -163,11 +199,26 @@ func (v *verifier) done(p *Plan) Verification {
 		out.Pass, out.At = v.phase, time.Now()
 	}
 	for i := range p.Entries {
-		if e := &p.Entries[i]; e.Decision == DecisionBlocked && v.full {
-			// not everything was verified: the next plan tries again
-			out.Pass, out.At, out.Version = v.before.Pass, v.before.At, v.before.Version
+		e := &p.Entries[i]
+		if e.x == nil || !v.unsettled(e) {
+			continue
+		}
+		if len(out.Unsettled) == maxUnsettled {
+			v.undo(&out)
 			break
 		}
+		if out.Unsettled == nil {
+			out.Unsettled = map[ID]bool{}
+		}
+		out.Unsettled[e.ID] = true
 	}
 	return out
+}
+
+// undo makes the next plan verify again all that this one was to.
+func (v *verifier) undo(out *Verification) {
+	if v.full || v.first {
+		out.Pass, out.At, out.Version = v.before.Pass, v.before.At, v.before.Version
+	}
+	out.Tokens = maps.Clone(v.before.Tokens)
 }
