@@ -16,6 +16,8 @@ import (
 // dependsOn is the annotation that names what an object depends on.
 const dependsOn = "config.kubernetes.io/depends-on"
 
+var errNoDependency = errors.New("object does not exist")
+
 // parseDependsOn reads "group/kind/name" and "group/namespaces/ns/kind/name",
 // separated by commas. The core group is empty.
 func parseDependsOn(u *unstructured.Unstructured) ([]ID, error) {
@@ -125,7 +127,7 @@ func (pl *planner) exists(ctx context.Context, id ID) error {
 	case err != nil:
 		return fmt.Errorf("dependency %s: %w", id.Display(), err)
 	case l == nil:
-		return fmt.Errorf("%w: dependency %s does not exist", ErrInvalidObject, id.Display())
+		return fmt.Errorf("dependency %s: %w", id.Display(), errNoDependency) // another set may create it
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package ssa
 
 import (
+	"container/list"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -96,16 +97,20 @@ func short(v any, max int) any {
 
 // LoopDetector finds objects whose same fields are corrected again and again,
 // because somebody else keeps changing them. Feed it with the result of every
-// run. It remembers at most 10,000 objects. Safe for concurrent use; the zero
-// value is ready to use.
+// run. It remembers at most 10,000 objects, those of the latest results. Safe
+// for concurrent use; the zero value is ready to use.
 type LoopDetector struct {
-	mu   sync.Mutex
-	seen map[ID]*loop
+	mu    sync.Mutex
+	adds  uint64
+	seen  map[ID]*list.Element
+	order list.List // of *loop; front: corrected last
 }
 
 type loop struct {
+	id    ID
 	paths string
 	runs  int
+	add   uint64 // when it was corrected last
 }
 
 const (
@@ -127,13 +132,15 @@ func (d *LoopDetector) Add(r *Result) []Loop {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.seen == nil {
-		d.seen = map[ID]*loop{}
+		d.seen = map[ID]*list.Element{}
 	}
+	d.adds++
 	var out []Loop
 	for i := range r.Outcomes {
 		o := &r.Outcomes[i]
+		at := d.seen[o.ID]
 		if o.Action != ActionConfigured || len(o.Changes) == 0 {
-			delete(d.seen, o.ID)
+			d.forget(at)
 			continue
 		}
 		var paths []string
@@ -142,19 +149,43 @@ func (d *LoopDetector) Add(r *Result) []Loop {
 		}
 		slices.Sort(paths)
 		key := strings.Join(paths, "\n")
-		l := d.seen[o.ID]
-		if l == nil || l.paths != key {
-			if l == nil && len(d.seen) >= loopObjects {
+		if at == nil {
+			if at = d.watch(o.ID); at == nil {
 				continue
 			}
-			l = &loop{paths: key}
-			d.seen[o.ID] = l
 		}
+		l, _ := at.Value.(*loop)
+		if d.order.MoveToFront(at); l.paths != key {
+			l.paths, l.runs = key, 0
+		}
+		l.add = d.adds
 		if l.runs++; l.runs >= loopRuns {
 			out = append(out, Loop{ID: o.ID, Paths: paths, Runs: l.runs, Other: o.lastWriters(paths)})
 		}
 	}
 	return out
+}
+
+// watch begins to remember an object, in the place of the one that was not
+// corrected for the longest time. It returns nil when all that are remembered
+// are of this very result.
+func (d *LoopDetector) watch(id ID) *list.Element {
+	if len(d.seen) >= loopObjects {
+		last := d.order.Back()
+		if l, _ := last.Value.(*loop); l.add == d.adds {
+			return nil
+		}
+		d.forget(last)
+	}
+	d.seen[id] = d.order.PushFront(&loop{id: id})
+	return d.seen[id]
+}
+
+func (d *LoopDetector) forget(at *list.Element) {
+	if at != nil {
+		l, _ := d.order.Remove(at).(*loop)
+		delete(d.seen, l.id)
+	}
 }
 
 // lastWriters names, by path, who wrote the live value before this run.

@@ -31,6 +31,7 @@ type EnvironmentWatcher struct {
 	mu      sync.Mutex
 	version string
 	kinds   []*envKind
+	broken  chan struct{} // a watch ended: the server may be another one
 }
 
 var _ Environment = (*EnvironmentWatcher)(nil)
@@ -55,8 +56,10 @@ type envObject struct {
 
 type envRule struct{ groups, resources []string }
 
-// envRetry is the pause between attempts to read the configuration.
-const envRetry = 10 * time.Second
+const (
+	envRetry   = 10 * time.Second // between attempts to read the configuration
+	envVersion = 10 * time.Minute // between readings of the server's version
+)
 
 // WatchEnvironment follows the configuration of the cluster until ctx ends.
 // One is enough for all identities of a server; it needs get, list and watch
@@ -64,7 +67,7 @@ const envRetry = 10 * time.Second
 // may not read makes its tokens empty.
 func WatchEnvironment(ctx context.Context, c Cluster) *EnvironmentWatcher {
 	const admission = "admissionregistration.k8s.io"
-	w := &EnvironmentWatcher{c: c, synced: make(chan struct{})}
+	w := &EnvironmentWatcher{c: c, synced: make(chan struct{}), broken: make(chan struct{}, 1)}
 	for _, gvk := range []schema.GroupVersionKind{
 		{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"},
 		{Group: admission, Version: "v1", Kind: "MutatingWebhookConfiguration"},
@@ -142,7 +145,8 @@ func (o *envObject) matches(gvr schema.GroupVersionResource) bool {
 	})
 }
 
-// readVersion asks for the server's version until it has it.
+// readVersion asks for the server's version until it has it, and again when a
+// watch broke, as the restart for an upgrade does, and now and then.
 func (w *EnvironmentWatcher) readVersion(ctx context.Context) {
 	rc, ok := w.c.(interface {
 		serverVersion(ctx context.Context) (string, error)
@@ -151,16 +155,23 @@ func (w *EnvironmentWatcher) readVersion(ctx context.Context) {
 		return
 	}
 	for {
-		v, err := rc.serverVersion(ctx)
-		if err == nil {
+		pause, broken := envVersion, w.broken
+		if v, err := rc.serverVersion(ctx); err == nil {
 			w.mu.Lock()
 			w.version = v
 			w.done()
 			w.mu.Unlock()
-			return
+		} else {
+			pause, broken = jitter(envRetry), nil
 		}
-		if sleep(ctx, jitter(envRetry)) != nil {
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
 			return
+		case <-broken:
+			t.Stop()
+		case <-t.C:
 		}
 	}
 }
@@ -245,6 +256,7 @@ func (w *EnvironmentWatcher) watch(ctx context.Context, k *envKind, r Resource, 
 	for ctx.Err() == nil {
 		wi, err := w.c.Watch(ctx, r, ListOptions{ResourceVersion: rv})
 		if err != nil {
+			w.ended()
 			_ = sleep(ctx, jitter(time.Second))
 			return
 		}
@@ -252,6 +264,7 @@ func (w *EnvironmentWatcher) watch(ctx context.Context, k *envKind, r Resource, 
 			u, ok := ev.Object.(*unstructured.Unstructured)
 			if !ok {
 				wi.Stop()
+				w.ended()
 				return
 			}
 			rv = u.GetResourceVersion()
@@ -265,9 +278,18 @@ func (w *EnvironmentWatcher) watch(ctx context.Context, k *envKind, r Resource, 
 			}
 			w.mu.Unlock()
 		}
+		w.ended()
 		if sleep(ctx, rewatchPause) != nil {
 			return
 		}
+	}
+}
+
+// ended has the version read again.
+func (w *EnvironmentWatcher) ended() {
+	select {
+	case w.broken <- struct{}{}:
+	default:
 	}
 }
 

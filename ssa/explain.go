@@ -73,9 +73,11 @@ func (m *Manager) Explain(ctx context.Context, o *unstructured.Unstructured, po 
 	if live != nil {
 		x.keys = live.keys(x.max)
 		x.managers = live.managers()
+		taking := e.x.takeover != nil && !exempted(po, e.x)
 		for i := range x.managers {
 			s, _ := x.managers[i].fields(x.max)
 			x.sets = append(x.sets, s)
+			x.taken = append(x.taken, taking && takes(po.Takeover, &x.managers[i], m.o.Owner.FieldManager))
 		}
 		x.live = live.u.Object
 	}
@@ -104,6 +106,7 @@ type explainer struct {
 	keys     keyFinder
 	managers []manager
 	sets     []fieldset.Set
+	taken    []bool // becomes ours, by manager
 	live     map[string]any
 	out      []FieldFate
 }
@@ -185,7 +188,7 @@ func (x *explainer) descend(nodes []int32, child func(*fieldset.Set, int32) int3
 // leaf notes one field.
 func (x *explainer) leaf(at []string, desired, live any, nodes []int32, wanted bool) {
 	f := FieldFate{Path: "/" + joinPointer(at), Desired: clone(desired), Live: clone(live)}
-	ours, others := false, false
+	var o ownership
 	for i, n := range nodes {
 		if n <= 0 {
 			continue
@@ -195,38 +198,72 @@ func (x *explainer) leaf(at []string, desired, live any, nodes []int32, wanted b
 			continue
 		}
 		f.Managers = append(f.Managers, FieldOwner{Name: m.Manager, Operation: m.Operation, Subresource: m.Subresource, Time: m.Time})
-		if m.Manager == x.m.o.Owner.FieldManager && m.Operation == opApply && m.Subresource == "" {
-			ours = true
-		} else {
-			others = true
+		switch {
+		case m.Manager == x.m.o.Owner.FieldManager && m.Operation == opApply && m.Subresource == "":
+			o.ours = true
+		case x.taken[i]:
+			o.taken = true
+		default:
+			o.others = true
 		}
 	}
-	f.Decision, f.Why = x.fate(at, desired, live, wanted, ours, others)
+	f.Decision, f.Why = x.fate(at, desired, live, wanted, o)
 	x.out = append(x.out, f)
 }
 
-func (x *explainer) fate(at []string, desired, live any, wanted, ours, others bool) (decision, why string) {
-	ignored := slices.ContainsFunc(x.rules, func(p pointer) bool { return len(p) == 0 || covers(p, at) })
-	switch {
-	case ignored:
+// ownership says who has a field: we, managers whose fields become ours, and
+// others.
+type ownership struct{ ours, taken, others bool }
+
+func (x *explainer) fate(at []string, desired, live any, wanted bool, o ownership) (decision, why string) {
+	switch d := x.e.Decision; {
+	case d == DecisionSkip && x.e.Why != WhyIgnored:
+		return FateKeep, "the object is left alone"
+	case x.live == nil:
+		return FateSet, "the object does not exist yet"
+	case slices.ContainsFunc(x.rules, func(p pointer) bool { return len(p) == 0 || covers(p, at) }):
 		return FateIgnored, "an ignore rule covers the field"
-	case wanted && live == nil:
+	case d == DecisionRecreate && wanted:
+		return FateSet, "the object is made anew"
+	case d == DecisionRecreate:
+		return FateRemove, "the object is made anew"
+	case wanted:
+		return x.wanted(at, desired, live, o)
+	case x.stripped(at):
+		return FateRemove, "the take-over removes it"
+	case !o.ours && !o.taken:
+		return FateKeep, "not desired, and not ours"
+	case o.others:
+		return FateRelease, "not desired any more; another manager owns it, too"
+	case !o.ours:
+		return FateRemove, "not desired, and owned only by who is taken over"
+	}
+	return FateRemove, "not desired any more, and nobody else owns it"
+}
+
+func (x *explainer) wanted(at []string, desired, live any, o ownership) (decision, why string) {
+	switch {
+	case live == nil:
 		return FateSet, "the field does not exist yet"
-	case wanted && (same(desired, live) || x.unchanged(at)):
-		if ours {
+	case same(desired, live) || x.unchanged(at):
+		if o.ours {
 			return FateKeep, "the live value is the desired one"
 		}
 		return FateAdopt, "the live value is the desired one; the field becomes ours"
-	case wanted && others && x.po.FailOnConflict:
+	case o.others && x.po.FailOnConflict:
 		return FateConflict, "another manager owns the field"
-	case wanted:
-		return FateSet, "the live value differs"
-	case !ours:
-		return FateKeep, "not desired, and not ours"
-	case others:
-		return FateRelease, "not desired any more; another manager owns it, too"
 	}
-	return FateRemove, "not desired any more, and nobody else owns it"
+	return FateSet, "the live value differs"
+}
+
+// stripped reports whether it is a label or annotation that a take-over
+// removes by name.
+func (x *explainer) stripped(at []string) bool {
+	t := x.e.x.takeover
+	if t == nil || len(at) != 3 || at[0] != "metadata" {
+		return false
+	}
+	return at[1] == "annotations" && slices.Contains(t.annotations, at[2]) || at[1] == "labels" && slices.Contains(t.labels, at[2])
 }
 
 // unchanged reports whether the server's dry-run left the value as it is, in

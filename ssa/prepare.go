@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -41,7 +42,7 @@ func (pl *planner) prepare(objects []*unstructured.Unstructured) {
 			continue
 		}
 		if first, ok := seen[e.ID]; ok {
-			pl.duplicate(first, i)
+			duplicate(&pl.p.Entries[first], e)
 			continue
 		}
 		seen[e.ID] = i
@@ -86,8 +87,7 @@ func identity(u *unstructured.Unstructured) error {
 }
 
 // duplicate blocks both objects of one identity, naming both sources.
-func (pl *planner) duplicate(first, second int) {
-	a, b := &pl.p.Entries[first], &pl.p.Entries[second]
+func duplicate(a, b *Entry) {
 	where := func(e *Entry) string {
 		if e.Source != "" {
 			return e.Source
@@ -95,8 +95,31 @@ func (pl *planner) duplicate(first, second int) {
 		return fmt.Sprintf("object %d", e.x.index)
 	}
 	err := fmt.Errorf("%w: %s and %s", ErrDuplicateObject, where(a), where(b))
-	a.block(WhyInvalid, OpDecode, err)
-	b.block(WhyInvalid, OpDecode, err)
+	for _, e := range []*Entry{a, b} {
+		if e.Decision == "" || e.Decision == DecisionBlocked || e.x.pending {
+			e.block(WhyInvalid, OpDecode, err)
+		}
+	}
+}
+
+// twins blocks deferred entries that turn out to be one object with another of
+// the set: their kind, known only now, has no namespaces.
+func twins(entries []Entry, todo []*Entry) {
+	if !slices.ContainsFunc(todo, func(e *Entry) bool { return e.x.pending && !e.x.r.Namespaced }) {
+		return
+	}
+	seen := make(map[ID]*Entry, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if e.x.r.GVR.Resource == "" {
+			continue
+		}
+		if first, ok := seen[e.ID]; ok {
+			duplicate(first, e)
+			continue
+		}
+		seen[e.ID] = e
+	}
 }
 
 // resolve finds the resources of all kinds and makes the payloads.
@@ -135,7 +158,7 @@ func (pl *planner) resolve(ctx context.Context) {
 			continue
 		}
 		if first, ok := seen[e.ID]; ok {
-			pl.duplicate(first, i)
+			duplicate(&pl.p.Entries[first], e)
 			continue
 		}
 		seen[e.ID] = i

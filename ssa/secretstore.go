@@ -45,7 +45,8 @@ type InventoryHead struct {
 
 // HeadStore keeps an [InventoryHead], for example in an object's status.
 type HeadStore interface {
-	// LoadHead returns nil and "" when there is none yet.
+	// LoadHead returns nil and "" when there is none yet. One that cannot be
+	// read is an error that matches inventory.ErrCorrupt, with its version.
 	LoadHead(ctx context.Context) (*InventoryHead, string, error)
 	// SaveHead replaces the head of the expected version, else it returns an
 	// error that matches inventory.ErrConflict.
@@ -169,6 +170,9 @@ func (s *SecretStore) stored(h *InventoryHead, current, digest, expected string)
 
 func (s *SecretStore) save(ctx context.Context, set inventory.Set, expected string) (string, error) {
 	old, current, err := s.head.LoadHead(ctx)
+	if errors.Is(err, inventory.ErrCorrupt) {
+		old, err = nil, nil // to be replaced; Sweep finds the chunks that it named
+	}
 	if err != nil {
 		return "", err
 	}
@@ -190,6 +194,9 @@ func (s *SecretStore) save(ctx context.Context, set inventory.Set, expected stri
 		h.Chunks = append(h.Chunks, name)
 	}
 	version, err := s.head.SaveHead(ctx, h, expected)
+	if errors.Is(err, inventory.ErrConflict) && s.holds(ctx, h, &version) {
+		err = nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -203,6 +210,18 @@ func (s *SecretStore) save(ctx context.Context, set inventory.Set, expected stri
 		}
 	}
 	return version, nil
+}
+
+// holds reports whether the stored head is h, and its version. A conflict may
+// be with our own write, whose reply was lost.
+func (s *SecretStore) holds(ctx context.Context, h *InventoryHead, version *string) bool {
+	have, v, err := s.head.LoadHead(ctx)
+	if err != nil || have == nil || have.Format != h.Format || have.Digest != h.Digest || have.Entries != h.Entries ||
+		!slices.Equal(have.Chunks, h.Chunks) || !slices.Equal(have.Kinds, h.Kinds) {
+		return false
+	}
+	*version = v
+	return true
 }
 
 // own reports whether a name is that of a chunk of this owner. The head may
@@ -267,7 +286,8 @@ func (s *SecretStore) dropChunk(ctx context.Context, name, uid string) {
 
 // Sweep removes this owner's chunks that the head does not name and that are
 // older than 10 minutes. With all, for an owner that is gone, it removes
-// every chunk and the head. It returns how many it removed.
+// every chunk and the head. It returns how many it removed. While the head
+// cannot be read nothing is known to be superfluous, and nothing is removed.
 func (s *SecretStore) Sweep(ctx context.Context, all bool) (int, error) {
 	r, err := s.resource(ctx)
 	if err != nil {
@@ -276,6 +296,9 @@ func (s *SecretStore) Sweep(ctx context.Context, all bool) (int, error) {
 	keep := map[string]bool{}
 	if !all {
 		h, _, err := s.head.LoadHead(ctx)
+		if errors.Is(err, inventory.ErrCorrupt) {
+			return 0, nil
+		}
 		if err != nil {
 			return 0, err
 		}

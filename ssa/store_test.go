@@ -66,6 +66,11 @@ func TestSecretStoreConforms(t *testing.T) {
 				other.SetManagedFields(nil)
 				_ = unstructured.SetNestedField(other.Object, base64.StdEncoding.EncodeToString([]byte("garbage")), "data", "entries")
 				e.createAs("vandal", other)
+			case 2, 3, 4: // a head that is no head, or no JSON, or nothing
+				head := chunk.DeepCopy()
+				head.SetName("inventory-" + uids[s] + "-head")
+				data := [...]string{`"e30="`, `"Z2FyYmFnZQ=="`, `""`}[way-2]
+				e.patch("vandal", head, `[{"op":"replace","path":"/data/head","value":`+data+`}]`)
 			default:
 				return false
 			}

@@ -69,7 +69,7 @@ func findTakeover(o PlanOptions, fieldManager string, e *Entry) *takeover {
 	if err != nil {
 		return nil
 	}
-	exempt := o.NoTakeover.either(x.desired, x.live.u) || o.Takeover.Exclude.either(x.desired, x.live.u)
+	exempt := exempted(o, x)
 	managers := x.live.managers()
 	for i := range managers {
 		m := &managers[i]
@@ -94,6 +94,11 @@ func findTakeover(o PlanOptions, fieldManager string, e *Entry) *takeover {
 		return nil
 	}
 	return t
+}
+
+// exempted reports whether nothing of the object is taken over.
+func exempted(o PlanOptions, x *work) bool {
+	return o.NoTakeover.either(x.desired, x.live.u) || o.Takeover.Exclude.either(x.desired, x.live.u)
 }
 
 func takes(t Takeover, m *manager, fieldManager string) bool {
@@ -322,7 +327,7 @@ func (t *takeover) patch(o PlanOptions, fieldManager string, e *Entry, now time.
 	}
 	var list []any
 	var ours map[string]any
-	exempt := o.NoTakeover.either(x.desired, x.live.u) || o.Takeover.Exclude.either(x.desired, x.live.u)
+	exempt := exempted(o, x)
 	managers := x.live.managers()
 	for i := range managers {
 		m := &managers[i]

@@ -286,6 +286,7 @@ func (a *applier) decideDeferred(ctx context.Context, todo []*Entry) {
 			e.x.live, e.x.existed, e.x.liveUID, e.x.liveRV, e.x.sent = nil, false, "", "", e.x.desired
 		}
 	}
+	twins(a.entries, todo)
 	read := make([]bool, len(todo))
 	var want []*wanted
 	count := map[scope]int{}

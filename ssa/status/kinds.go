@@ -13,10 +13,11 @@ func (x obj) claim() Result {
 	case "Lost":
 		return failed("Lost", "the volume of the claim is lost")
 	case "Pending":
-		if x.text("metadata", "annotations", selectedNode) != "" || x.o.BindingMode == nil {
-			return progress("NotBound", "claim is not bound")
+		class, named := nested(x.m, "spec", "storageClassName").(string)
+		if x.text("metadata", "annotations", selectedNode) != "" || x.o.BindingMode == nil || named && class == "" {
+			return progress("NotBound", "claim is not bound") // "" asks for no class, not for the default one
 		}
-		if mode, ok := x.o.BindingMode(x.text("spec", "storageClassName")); ok && mode == "WaitForFirstConsumer" {
+		if mode, ok := x.o.BindingMode(class); ok && mode == "WaitForFirstConsumer" {
 			return current("WaitingForConsumer", "claim is bound when a pod uses it")
 		}
 		return progress("NotBound", "claim is not bound")
