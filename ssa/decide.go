@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fieldset"
 	"github.com/gitops-kit/sdk/ssa/internal/proof"
@@ -277,7 +278,11 @@ func (pl *planner) refusedDryRun(e *Entry, err error, otherwise Decision) {
 			err = c
 		}
 	}
-	e.block(WhyInvalid, OpDryRun, pl.p.mask.objectError(e.ID, OpDryRun, e.Source, e.x.desired, err))
+	oe := pl.p.mask.objectError(e.ID, OpDryRun, e.Source, e.x.desired, err)
+	if names := othersAt(e.x.live, err, pl.m.o.Owner.FieldManager); len(names) > 0 {
+		oe.Message = oneLine(oe.Message + "; also owned by " + strings.Join(names, ", "))
+	}
+	e.block(WhyInvalid, OpDryRun, oe)
 }
 
 // provable reports whether the proof alone finds the entry unchanged, whether

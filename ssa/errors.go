@@ -32,7 +32,7 @@ var (
 	// ErrLiveNotSynced: a LiveReader has not seen the cluster yet.
 	ErrLiveNotSynced = errors.New("live state is not synced yet")
 	// ErrInventory: the inventory could not be stored; nothing was written.
-	ErrInventory = errors.New("inventory could not be stored")
+	ErrInventory error = &reasonedError{text: "inventory could not be stored", reason: reasonInventory}
 	// ErrConflict: another field manager or writer is in the way.
 	ErrConflict = errors.New("conflict")
 	// ErrThrottled: the server asked to slow down more often than we try.
@@ -49,6 +49,12 @@ var (
 
 // LimitError reports which limit an input exceeded.
 type LimitError = limits.LimitError
+
+// reasonedError is a sentinel with a reason.
+type reasonedError struct{ text, reason string }
+
+func (e *reasonedError) Error() string  { return e.text }
+func (e *reasonedError) Reason() string { return e.reason }
 
 // errKindGone: the server served the kind before and does not any more.
 var errKindGone = errors.New("the resource is gone")

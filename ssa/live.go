@@ -58,6 +58,15 @@ type scope struct {
 
 func newRefusals() *refusals { return &refusals{at: map[scope]time.Time{}} }
 
+// refusalsOf returns what the cluster's identity was refused: managers come
+// and go, the identity stays.
+func refusalsOf(c Cluster) *refusals {
+	if c, ok := c.(interface{ refusals() *refusals }); ok {
+		return c.refusals()
+	}
+	return newRefusals()
+}
+
 func (r *refusals) add(s scope) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

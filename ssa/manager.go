@@ -136,7 +136,7 @@ func NewManager(c Cluster, o Options) (*Manager, error) {
 	if o.DrainTimeout <= 0 {
 		o.DrainTimeout = 5 * time.Second
 	}
-	m := &Manager{c: c, o: o, stages: o.Stages, refused: newRefusals(), progress: new(sync.Mutex)}
+	m := &Manager{c: c, o: o, stages: o.Stages, refused: refusalsOf(c), progress: new(sync.Mutex)}
 	if m.stages == nil {
 		m.stages = DefaultStages()
 	}

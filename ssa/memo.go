@@ -4,7 +4,6 @@
 package ssa
 
 import (
-	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -22,14 +21,24 @@ const defaultMemo = 200_000
 
 // Memo remembers, in memory only, which objects the server found unchanged,
 // for those that managedFields alone cannot prove. It forgets the objects
-// that were used least recently. Safe for concurrent use; share one between
-// all managers of a process.
+// that were used least recently. An object takes less than 96 bytes. Safe for
+// concurrent use; share one between all managers of a process.
 type Memo struct {
-	mu      sync.Mutex
-	max     int
-	entries map[digest]*list.Element
-	order   *list.List // front: used last
+	mu     sync.Mutex
+	max    int
+	n      int
+	table  []uint32 // places by key: open addressing, 0 is free; a power of two long
+	places []*[memoBlock]memoItem
 }
+
+// memoItem is one object remembered, in a ring of all that begins behind place
+// 0 with the one that was used last.
+type memoItem struct {
+	key, value digest
+	prev, next uint32
+}
+
+const memoBlock = 1024
 
 // MemoOptions configure [NewMemo].
 type MemoOptions struct {
@@ -42,46 +51,108 @@ func NewMemo(o MemoOptions) *Memo {
 	if o.Entries <= 0 {
 		o.Entries = defaultMemo
 	}
-	return &Memo{max: o.Entries, entries: map[digest]*list.Element{}, order: list.New()}
+	return &Memo{max: min(o.Entries, math.MaxUint32-1), table: make([]uint32, 64), places: []*[memoBlock]memoItem{{}}}
 }
-
-type memoItem struct{ key, value digest }
 
 // Len returns the number of objects remembered.
 func (m *Memo) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.entries)
+	return m.n
 }
 
 func (m *Memo) knows(key, value digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.entries[key]
-	if !ok {
+	i := m.table[m.slot(key)]
+	if i == 0 || m.place(i).value != value {
 		return false
 	}
-	if item, _ := e.Value.(memoItem); item.value != value {
-		return false
-	}
-	m.order.MoveToFront(e)
+	m.unlink(i)
+	m.front(i)
 	return true
 }
 
 func (m *Memo) store(key, value digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e, ok := m.entries[key]; ok {
-		e.Value = memoItem{key, value}
-		m.order.MoveToFront(e)
-		return
+	slot := m.slot(key)
+	i := m.table[slot]
+	switch {
+	case i != 0:
+		m.unlink(i)
+	case m.n >= m.max: // in the place of the one that was used least recently
+		i = m.place(0).prev
+		m.unlink(i)
+		m.release(m.slot(m.place(i).key))
+		slot = m.slot(key)
+	default:
+		if m.n++; m.n > len(m.table)/4*3 {
+			m.grow()
+			slot = m.slot(key)
+		}
+		i = uint32(m.n) //nolint:gosec // bounded by NewMemo
+		if int(i/memoBlock) == len(m.places) {
+			m.places = append(m.places, new([memoBlock]memoItem))
+		}
 	}
-	for len(m.entries) >= m.max {
-		last := m.order.Back()
-		item, _ := m.order.Remove(last).(memoItem)
-		delete(m.entries, item.key)
+	p := m.place(i)
+	p.key, p.value = key, value
+	m.table[slot] = i
+	m.front(i)
+}
+
+// slot returns where in the table the key is, or belongs.
+func (m *Memo) slot(key digest) int {
+	at := m.home(key)
+	for i := m.table[at]; i != 0 && m.place(i).key != key; i = m.table[at] {
+		at = (at + 1) & (len(m.table) - 1)
 	}
-	m.entries[key] = m.order.PushFront(memoItem{key, value})
+	return at
+}
+
+// home is where a key, which is random itself, belongs in an empty table.
+func (m *Memo) home(key digest) int {
+	return int(binary.LittleEndian.Uint32(key[:])) & (len(m.table) - 1)
+}
+
+// release frees a slot; those behind it that would not be found any more move
+// up.
+func (m *Memo) release(free int) {
+	mask := len(m.table) - 1
+	m.table[free] = 0
+	for at := (free + 1) & mask; m.table[at] != 0; at = (at + 1) & mask {
+		home := m.home(m.place(m.table[at]).key)
+		if (at-home)&mask >= (at-free)&mask {
+			m.table[free], m.table[at] = m.table[at], 0
+			free = at
+		}
+	}
+}
+
+// grow doubles the table.
+func (m *Memo) grow() {
+	old := m.table
+	m.table = make([]uint32, 2*len(old))
+	for _, i := range old {
+		if i != 0 {
+			m.table[m.slot(m.place(i).key)] = i
+		}
+	}
+}
+
+func (m *Memo) place(i uint32) *memoItem { return &m.places[i/memoBlock][i%memoBlock] }
+
+func (m *Memo) unlink(i uint32) {
+	p := m.place(i)
+	m.place(p.prev).next, m.place(p.next).prev = p.next, p.prev
+}
+
+func (m *Memo) front(i uint32) {
+	ring, p := m.place(0), m.place(i)
+	p.prev, p.next = 0, ring.next
+	m.place(ring.next).prev = i
+	ring.next = i
 }
 
 // hasher feeds JSON values into a hash without building text.

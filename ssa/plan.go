@@ -163,6 +163,9 @@ type Plan struct {
 	Verified Verification
 	// Requests that planning took.
 	Requests Requests
+	// Unproved counts the entries that a request was needed to decide, by
+	// Entry.Unproved; nil when there is none.
+	Unproved map[string]int
 	// Digest identifies the content: equal input and live state give an equal
 	// digest.
 	Digest string
@@ -235,6 +238,14 @@ func (pl *planner) check(n int) error {
 
 // finish sorts the entries and computes the digest.
 func (p *Plan) finish(m *Manager) {
+	for i := range p.Entries {
+		if why := p.Entries[i].Unproved; why != "" {
+			if p.Unproved == nil {
+				p.Unproved = map[string]int{}
+			}
+			p.Unproved[why]++
+		}
+	}
 	sortEntries(p.Entries)
 	p.Digest = p.digest(m.o.DigestKey)
 }

@@ -239,15 +239,18 @@ func withoutURL(err error) error {
 // checkFairness slows us down when the server has no priority and fairness
 // that would do it.
 func (c *restCluster) checkFairness(resp *http.Response) {
-	if resp.StatusCode >= 300 {
-		return
-	}
-	c.fairness.Do(func() {
-		if resp.Header.Get("X-Kubernetes-Pf-Flowschema-Uid") == "" {
-			q := flowcontrol.NewTokenBucketRateLimiter(fallbackQPS, fallbackBurst)
-			c.qps.Store(&q)
+	switch {
+	case c.fair.Load():
+	case resp.Header.Get("X-Kubernetes-Pf-Flowschema-Uid") != "":
+		c.fair.Store(true)
+		c.qps.Store(nil)
+	case resp.StatusCode < 300 && c.qps.Load() == nil:
+		q := flowcontrol.NewTokenBucketRateLimiter(fallbackQPS, fallbackBurst)
+		c.qps.CompareAndSwap(nil, &q)
+		if c.fair.Load() { // another response said so meanwhile
+			c.qps.Store(nil)
 		}
-	})
+	}
 }
 
 // again decides whether to try once more, and after which wait.

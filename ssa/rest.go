@@ -13,7 +13,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,9 +73,10 @@ type restCluster struct {
 	kinds   *kindCache
 	watches watchShare
 	id      string
+	refused *refusals
 
-	fairness sync.Once
-	qps      atomic.Pointer[flowcontrol.RateLimiter]
+	fair atomic.Bool // the server has priority and fairness
+	qps  atomic.Pointer[flowcontrol.RateLimiter]
 }
 
 // NewCluster returns the cluster that cfg names, with cfg's identity. It makes
@@ -101,7 +101,7 @@ func NewCluster(cfg *rest.Config, o ClusterOptions) (Cluster, error) {
 	}
 	c := &restCluster{
 		base: base, http: client, o: o, limiter: newLimiter(o.Concurrency),
-		watches: watchShare{running: map[watchKey]*stream{}}, id: base.Host + base.Path,
+		watches: watchShare{running: map[watchKey]*stream{}}, id: base.Host + base.Path, refused: newRefusals(),
 	}
 	c.kinds = newKindCache(c)
 	return c, nil
@@ -109,6 +109,8 @@ func NewCluster(cfg *rest.Config, o ClusterOptions) (Cluster, error) {
 
 // clusterID tells clusters apart for the memo and for plans.
 func (c *restCluster) clusterID() string { return c.id }
+
+func (c *restCluster) refusals() *refusals { return c.refused }
 
 func (c *restCluster) raiseConcurrency(n int) { c.limiter.raise(n) }
 

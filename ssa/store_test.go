@@ -76,7 +76,49 @@ func TestSecretStoreConforms(t *testing.T) {
 			}
 			return true
 		},
+		Crash: func(t testing.TB, s inventory.Store, n int, done bool) (inventory.Store, func() bool) {
+			t.Helper()
+			c := &mortal{Cluster: e.cluster, left: n, done: done}
+			st, err := ssa.NewSecretStore(c, ssa.SecretStoreOptions{Namespace: e.ns, UID: uids[s], ManagedBy: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return st, func() bool { return c.left < 0 }
+		},
 	})
+}
+
+// mortal is the cluster of a process that ends around its n-th operation.
+type mortal struct {
+	ssa.Cluster
+	left int
+	done bool
+}
+
+// do runs an operation, unless the process has ended.
+func (m *mortal) do(operation func()) error {
+	m.left--
+	if m.left >= 0 || m.left == -1 && m.done {
+		operation()
+	}
+	if m.left >= 0 {
+		return nil
+	}
+	return errInjected
+}
+
+func (m *mortal) Get(ctx ctxT, r ssa.Resource, ns, name string) (u *unstructured.Unstructured, err error) {
+	if dead := m.do(func() { u, err = m.Cluster.Get(ctx, r, ns, name) }); dead != nil {
+		return nil, dead
+	}
+	return u, err
+}
+
+func (m *mortal) Send(ctx ctxT, w ssa.Write) (u *unstructured.Unstructured, err error) {
+	if dead := m.do(func() { u, err = m.Cluster.Send(ctx, w) }); dead != nil {
+		return nil, dead
+	}
+	return u, err
 }
 
 // SSA-93: when the inventory cannot be stored, nothing is written.

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gitops-kit/sdk/ssa/internal/fieldset"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -309,6 +311,46 @@ func ownsListAbove(taken map[string]any, field string) bool {
 		taken = next
 	}
 	return false
+}
+
+// othersAt names the other managers that own what a 422 refuses: the fields,
+// or items of a list above them. What is refused may be due to theirs.
+func othersAt(l *liveObject, err error, fieldManager string) []string {
+	st := statusOf(err)
+	if l == nil || st == nil || st.Code != http.StatusUnprocessableEntity || st.Details == nil {
+		return nil
+	}
+	var out []string
+	managers := l.managers()
+	for i := range managers {
+		m := &managers[i]
+		if m.Subresource != "" || m.Manager == fieldManager && m.Operation == opApply || slices.Contains(out, m.Manager) {
+			continue
+		}
+		tree := m.tree()
+		if slices.ContainsFunc(st.Details.Causes, func(c metav1.StatusCause) bool { return c.Field != "" && ownsAt(tree, c.Field) }) {
+			out = append(out, m.Manager)
+		}
+	}
+	return out
+}
+
+// ownsAt reports whether a field set holds the field that an error names, or
+// items of the first list above it: the indices of errors count in no list
+// that we know.
+func ownsAt(set map[string]any, field string) bool {
+	for part := range strings.SplitSeq(field, ".") {
+		name, _, indexed := strings.Cut(part, "[")
+		next, ok := set["f:"+name].(map[string]any)
+		switch {
+		case !ok:
+			return false
+		case indexed:
+			return len(next) == 0 || slices.ContainsFunc(slices.Collect(maps.Keys(next)), func(k string) bool { return k != "." })
+		}
+		set = next
+	}
+	return true
 }
 
 type patchOp struct {

@@ -23,6 +23,11 @@ type StoreHarness struct {
 	// Corrupt loses or damages what is stored, in ways numbered from 0, and
 	// reports whether there is such a way. nil: the store has no parts.
 	Corrupt func(t testing.TB, s inventory.Store, way int) bool
+	// Crash returns another store over the storage of s, in a process that
+	// ends around its n-th operation on the storage, counted from 0: right
+	// before it, or right after it when done. crashed reports whether it came
+	// to that. nil: such tests are left out; they need Reopen.
+	Crash func(t testing.TB, s inventory.Store, n int, done bool) (st inventory.Store, crashed func() bool)
 	// Large is the number of entries of the size test. 0: 1,000.
 	Large int
 }
@@ -42,6 +47,9 @@ func RunStore(t *testing.T, h StoreHarness) {
 	t.Run("TwoWriters", func(t *testing.T) { storeTwoWriters(t, h.New(t)) })
 	if h.Corrupt != nil {
 		t.Run("Corrupt", func(t *testing.T) { storeCorrupt(t, h) })
+	}
+	if h.Crash != nil && h.Reopen != nil {
+		t.Run("Crash", func(t *testing.T) { storeCrash(t, h) })
 	}
 }
 
@@ -141,4 +149,40 @@ func storeCorrupt(t *testing.T, h StoreHarness) {
 			t.Fatalf("way %d: not healed by a save", way)
 		}
 	}
+}
+
+// storeCrash ends the process around every operation of a save: afterwards
+// the old set or the new one is there, whole, and can be replaced.
+func storeCrash(t *testing.T, h StoreHarness) {
+	for _, before := range []inventory.Set{{}, sample(10, 0)} {
+		for _, done := range []bool{false, true} {
+			for n := 0; crashAt(t, h, before, n, done); n++ {
+				if n == 100 {
+					t.Fatal("a save takes more than 100 operations")
+				}
+			}
+		}
+	}
+}
+
+func crashAt(t *testing.T, h StoreHarness, before inventory.Set, n int, done bool) bool {
+	t.Helper()
+	s, v := h.New(t), ""
+	if before.Len() > 0 {
+		v = mustSave(t, s, before, "")
+	}
+	after := sample(10, 5)
+	st, crashed := h.Crash(t, s, n, done)
+	_, err := st.Save(t.Context(), after, v)
+	again := h.Reopen(t, s)
+	got, version := mustLoad(t, again)
+	old, fresh := cmp.Diff(entries(before), entries(got)), cmp.Diff(entries(after), entries(got))
+	if fresh != "" && (err == nil || old != "") {
+		t.Fatalf("crash at %d (done %t), save: %v; neither the old set nor the new one (-want +got):\n%s", n, done, err, fresh)
+	}
+	mustSave(t, again, sample(3, 0), version)
+	if got, _ := mustLoad(t, h.Reopen(t, s)); cmp.Diff(entries(sample(3, 0)), entries(got)) != "" {
+		t.Fatalf("crash at %d (done %t): not replaced by a later save", n, done)
+	}
+	return crashed()
 }
