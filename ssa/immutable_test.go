@@ -115,7 +115,7 @@ func TestRecreateThatCannotFinish(t *testing.T) {
 	e.apply(e.objects(held), ssa.PlanOptions{})
 	next := e.objects(strings.ReplaceAll(job, "@V", "2"))
 	p := e.plan(next, ssa.PlanOptions{Force: true})
-	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{RecreateTimeout: 300 * time.Millisecond})
+	r, err := e.m.Apply(t.Context(), p, ssa.ApplyOptions{RecreateTimeout: 3 * time.Second})
 	var te *ssa.TerminatingError
 	g.Expect(errors.As(err, &te)).To(BeTrue())
 	g.Expect(te.Finalizers).To(ConsistOf("example.com/hold"))

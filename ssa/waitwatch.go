@@ -433,6 +433,9 @@ func (m *Manager) gone(ctx context.Context, r Resource, id ID, uid string, timeo
 		return err
 	}
 	for _, te := range w.survivors() {
+		if l, e := m.fresh(ctx, r, id.Namespace, id.Name); e == nil && l != nil && len(te.Finalizers) == 0 {
+			te.Finalizers = l.u.GetFinalizers() // it was not seen in time
+		}
 		return te
 	}
 	return nil
