@@ -302,7 +302,7 @@ func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
 	var err error
 	if !r.Tag.IsZero() {
 		if tag, err = s.tag(rd, r); err != nil {
-			return err
+			return policy.malformed("tag", r.Tag, err)
 		}
 		s.out.Tag = newTag(tag)
 	}
@@ -310,7 +310,7 @@ func (s *snapshot) open(r *Resolved, policy *VerifyPolicy) error {
 		if errors.Is(err, driver.ErrObjectNotFound) {
 			return fmt.Errorf("pack lacks the commit %s: %w", r.Commit, ErrMismatch)
 		}
-		return err
+		return policy.malformed("commit", r.Commit, err)
 	}
 	s.out.Commit = newCommit(s.commit)
 	if policy != nil {
@@ -409,9 +409,12 @@ func replaceEmpty(work, dir string) error {
 	for errors.Is(err, syscall.EINTR) {
 		err = syscall.Rename(work, dir)
 	}
-	if err != nil && runtime.GOOS == "windows" { // it replaces none
-		if rerr := os.Remove(dir); rerr == nil {
-			err = os.Rename(work, dir)
+	if err != nil {
+		// Windows replaces none, and nothing replaces a link to one.
+		if i, lerr := os.Lstat(dir); lerr == nil && (runtime.GOOS == "windows" && i.IsDir() || i.Mode()&fs.ModeSymlink != 0) {
+			if rerr := os.Remove(dir); rerr == nil {
+				err = os.Rename(work, dir)
+			}
 		}
 	}
 	if err != nil {

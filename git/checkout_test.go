@@ -360,3 +360,53 @@ func TestCheckoutLeavesNothing(t *testing.T) {
 	g.Expect(errors.Is(err, git.ErrInvalidOption)).To(BeTrue(), "a directory with content is refused: %v", err)
 	g.Expect(leftovers(t, full)).To(ConsistOf("mine"))
 }
+
+// GIT-42: an empty directory is replaced, and so is a link to one, whose target
+// stays; what came into it meanwhile stays, too.
+func TestCheckoutTargets(t *testing.T) {
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	for name, prepare := range map[string]func(g Gomega, out string){
+		"Absent": func(Gomega, string) {},
+		"Empty":  func(g Gomega, out string) { g.Expect(os.Mkdir(out, 0o700)).To(Succeed()) },
+		"Link": func(g Gomega, out string) {
+			g.Expect(os.Mkdir(out+".target", 0o700)).To(Succeed())
+			g.Expect(os.Symlink("out.target", out)).To(Succeed())
+		},
+		"Meanwhile": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			parent := t.TempDir()
+			out := filepath.Join(parent, "out")
+			o := e.options(t, false)
+			if prepare != nil {
+				prepare(g, out)
+			} else {
+				o.Observe = func(ev git.Event) {
+					if ev.Kind == "write" {
+						g.Expect(os.MkdirAll(out, 0o700)).To(Succeed())
+						g.Expect(os.WriteFile(filepath.Join(out, "theirs"), []byte("x"), 0o600)).To(Succeed())
+					}
+				}
+			}
+			c := client(t, repo.URL(), o)
+			r, err := c.Resolve(t.Context(), git.Reference{}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = c.Checkout(t.Context(), r, out, git.CheckoutOptions{})
+			want := []string{"out"}
+			if name == "Link" {
+				want = append(want, "out.target")
+			}
+			if name == "Meanwhile" {
+				g.Expect(errors.Is(err, fs.ErrExist)).To(BeTrue(), "%v", err)
+				g.Expect(leftovers(t, out)).To(ConsistOf("theirs"))
+			} else {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(leftovers(t, out)).To(ConsistOf("a"))
+			}
+			g.Expect(leftovers(t, parent)).To(ConsistOf(want))
+		})
+	}
+}

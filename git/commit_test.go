@@ -20,7 +20,7 @@ import (
 )
 
 // working makes a repository with two commits on main and clones it.
-func working(t testing.TB, d driver.Driver) (*git.Repository, *gitserver.Repo, *git.Client) {
+func working(t testing.TB, d driver.Driver) *git.Repository {
 	t.Helper()
 	e, o := writable(t, gitserver.Options{})
 	repo := e.srv.Repo("app")
@@ -33,7 +33,7 @@ func working(t testing.TB, d driver.Driver) (*git.Repository, *gitserver.Repo, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	return r, repo, c
+	return r
 }
 
 // objects lists what is stored in a working copy.
@@ -47,7 +47,7 @@ func TestCommitOptions(t *testing.T) {
 	for name, d := range drivers() {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, _, _ := working(t, d)
+			r := working(t, d)
 			_, base := r.Head()
 			show := func(format string) string { return run(t, r.Dir(), "log", "-1", "--format="+format) }
 
@@ -97,7 +97,7 @@ func TestCommitOptions(t *testing.T) {
 
 // GIT-93: what cannot be written is refused before anything is stored.
 func TestCommitRefused(t *testing.T) {
-	r, _, _ := working(t, nil)
+	r := working(t, nil)
 	writeFile(t, r, "a", "3")
 	_, head := r.Head()
 	before := objects(t, r)
@@ -131,7 +131,7 @@ func TestCommitRefused(t *testing.T) {
 // nor link is an error that names it.
 func TestStatusKinds(t *testing.T) {
 	g := NewWithT(t)
-	r, _, _ := working(t, nil)
+	r := working(t, nil)
 	g.Expect(os.Chmod(filepath.Join(r.Dir(), "a"), 0o755)).To(Succeed())
 	g.Expect(os.Chmod(filepath.Join(r.Dir(), "x.sh"), 0o644)).To(Succeed())
 	g.Expect(os.Chmod(filepath.Join(r.Dir(), "d/b"), 0o600)).To(Succeed()) // no mode of Git's

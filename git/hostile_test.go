@@ -45,16 +45,23 @@ func limitName(t *testing.T, err error) string {
 
 // GIT-T8, N13
 func TestN13Bomb(t *testing.T) {
-	g := NewWithT(t)
-	e := start(t, gitserver.Options{})
-	repo := e.srv.Repo("app")
-	id := repo.Bomb(10, 10)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	err := refuse(t, repo, git.Reference{Commit: string(id)}, e.options(t, false), git.ErrLimit)
-	runtime.ReadMemStats(&after)
-	g.Expect(limitName(t, err)).To(Equal("worktree-files"))
-	g.Expect(after.HeapAlloc).To(BeNumerically("<", before.HeapAlloc+200<<20))
+	for _, mirror := range []bool{false, true} {
+		g := NewWithT(t)
+		e := start(t, gitserver.Options{})
+		repo := e.srv.Repo("app")
+		id := repo.Bomb(10, 10)
+		o := e.options(t, false)
+		if mirror { // whose objects are doubted, and are no larger for it
+			o.Mirror, _ = newMirror(t, git.MirrorOptions{})
+			o.Limits.Files = 2000
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := refuse(t, repo, git.Reference{Commit: string(id)}, o, git.ErrLimit)
+		runtime.ReadMemStats(&after)
+		g.Expect(limitName(t, err)).To(Equal("worktree-files"))
+		g.Expect(after.HeapAlloc).To(BeNumerically("<", before.HeapAlloc+200<<20))
+	}
 }
 
 // N14, N15

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -41,15 +42,24 @@ func TestCheckoutMemory(t *testing.T) {
 	repo.Commit("main", files, gitserver.CommitOptions{})
 	heap, _ := costs(t, repo.URL(), t.TempDir())
 	g.Expect(heap).To(BeNumerically("<", 24<<20))
+	// GIT-79: so has that of a checkout and an export from a mirror.
+	dir := t.TempDir()
+	heap, _ = costs(t, repo.URL(), dir, "MEMORY_TEST_MIRROR=1")
+	g.Expect(heap).To(BeNumerically("<", 24<<20))
+	for i := range 3 {
+		b, err := os.ReadFile(filepath.Join(dir, "out", "big"+strconv.Itoa(i)))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(string(b) == files["big"+strconv.Itoa(i)]).To(BeTrue())
+	}
 }
 
 // costs checks main of a repository out into dir/out, in a process of its own,
 // and returns the most that its heap and its resident memory were.
-func costs(t *testing.T, url, dir string) (heap, resident int) {
+func costs(t *testing.T, url, dir string, env ...string) (heap, resident int) {
 	t.Helper()
 	g := NewWithT(t)
 	begun := time.Now()
-	p, err := proc.Run(t.Context(), []string{os.Args[0], "-test.run=^TestHelperMemory$"}, proc.Options{Env: []string{"MEMORY_TEST_URL=" + url, "MEMORY_TEST_DIR=" + dir}})
+	p, err := proc.Run(t.Context(), []string{os.Args[0], "-test.run=^TestHelperMemory$"}, proc.Options{Env: append(env, "MEMORY_TEST_URL="+url, "MEMORY_TEST_DIR="+dir)})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer p.Stop()
 	_, err = p.Wait(t.Context())
@@ -171,11 +181,24 @@ func TestHelperMemory(t *testing.T) {
 		return
 	}
 	g := NewWithT(t)
-	c := client(t, url, git.Options{TempDir: t.TempDir()})
+	o := git.Options{TempDir: t.TempDir()}
+	if os.Getenv("MEMORY_TEST_MIRROR") != "" {
+		o.Mirror, _ = newMirror(t, git.MirrorOptions{})
+	}
+	c := client(t, url, o)
 	found, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = c.Checkout(t.Context(), found, filepath.Join(os.Getenv("MEMORY_TEST_DIR"), "out"), git.CheckoutOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
+	if o.Mirror != nil {
+		_, err = c.Export(t.Context(), found, func(fs.FS) (git.Sink, error) {
+			return func(_ string, _ fs.FileMode, _ int64, r io.Reader) error {
+				_, err := io.Copy(io.Discard, r)
+				return err
+			}, nil
+		}, git.CheckoutOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	status, err := os.ReadFile("/proc/self/status")

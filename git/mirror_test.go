@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gitops-kit/sdk/git"
 	"github.com/gitops-kit/sdk/testserver/gitserver"
@@ -325,4 +327,68 @@ func TestMirrorHistory(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(run(t, w.Dir(), "rev-list", "--count", "HEAD")).To(Equal("50"))
 	g.Expect(w.Close()).To(Succeed())
+}
+
+// GIT-80: what nobody used for so long goes at the next occasion.
+func TestMirrorMaxIdle(t *testing.T) {
+	for _, idle := range []time.Duration{0, -1, 72 * time.Hour} {
+		g := NewWithT(t)
+		e := start(t, gitserver.Options{})
+		m, dir := newMirror(t, git.MirrorOptions{})
+		names := []string{"old", "new"}
+		checkout := func(m *git.Mirror, name string) {
+			o := e.options(t, false)
+			o.Mirror = m
+			_, _, err := checkoutMain(t, client(t, e.srv.Repo(name).URL(), o))
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		keys := func() []string {
+			return slices.DeleteFunc(leftovers(t, dir), func(n string) bool { return n == "lock" })
+		}
+		var old string
+		for _, name := range names {
+			e.srv.Repo(name).Commit("main", gitserver.Files{"a": name}, gitserver.CommitOptions{})
+			checkout(m, name)
+			if name == "old" {
+				g.Expect(keys()).To(HaveLen(1))
+				old = keys()[0]
+			}
+		}
+		g.Expect(keys()).To(HaveLen(2))
+		g.Expect(m.Close()).To(Succeed())
+		then := time.Now().Add(-48 * time.Hour)
+		g.Expect(os.Chtimes(filepath.Join(dir, old), then, then)).To(Succeed())
+		m, err := git.NewMirror(dir, git.MirrorOptions{MaxIdle: idle})
+		g.Expect(err).NotTo(HaveOccurred())
+		checkout(m, "new")
+		if idle == 0 {
+			g.Expect(keys()).To(And(HaveLen(1), Not(ContainElement(old))), "a day is over")
+		} else {
+			g.Expect(keys()).To(HaveLen(2), "%v", idle)
+		}
+		g.Expect(m.Close()).To(Succeed())
+	}
+}
+
+// GIT-80: a repository of too many packs is dropped when nobody uses it, and
+// fetched anew.
+func TestMirrorMaxPacks(t *testing.T) {
+	g := NewWithT(t)
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	m, dir := newMirror(t, git.MirrorOptions{MaxPacks: 2})
+	o := e.options(t, false)
+	o.Mirror = m
+	c := client(t, repo.URL(), o)
+	for i, want := range []int{1, 2, 0, 1, 2, 0} {
+		repo.Commit("main", gitserver.Files{"a": fmt.Sprint(i), fmt.Sprint("f", i): "x"}, gitserver.CommitOptions{})
+		got, out, err := checkoutMain(t, c)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(got["a"]).To(HaveSuffix(fmt.Sprint(" ", i)))
+		g.Expect(got).To(HaveLen(i + 2))
+		g.Expect(hasNote(out.Notes, git.MirrorMiss)).To(BeZero())
+		packs, err := filepath.Glob(filepath.Join(dir, "*", "objects", "pack", "*.pack"))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(packs).To(HaveLen(want), "commit %d", i)
+	}
 }

@@ -187,13 +187,25 @@ func (r *mirrorReader) intactCommit(res *Resolved, chain int64) (Hash, error) {
 }
 
 // eachBlob sends the blobs of the sparse set, and reads the trees on the way.
+// It goes no further than the limits let a checkout go.
 func (s *snapshot) eachBlob(ctx context.Context, tree Hash, ids chan<- Hash) error {
-	w, err := worktree.NewWalker(source{s.held.reader()}, tree, s.sparse, s.c.opts.Limits.tree())
+	lim := s.c.opts.Limits.tree().Fill()
+	r := &mirrorReader{u: s.held}
+	w, err := worktree.NewWalker(source{r}, tree, s.sparse, lim)
 	var step worktree.Step
-	for more := true; err == nil && more; {
-		if more, err = w.Next(&step); err != nil || !more || step.Kind != worktree.File || step.Entry.Mode == object.ModeGitlink {
+	var entries, total int64
+	for more := true; err == nil && more && entries <= lim.Files && total <= lim.Bytes; {
+		if more, err = w.Next(&step); err != nil || !more || step.Kind == worktree.Leave {
 			continue
 		}
+		if entries++; step.Kind != worktree.File || step.Entry.Mode == object.ModeGitlink {
+			continue
+		}
+		var size int64
+		if _, size, err = r.stat(step.Entry.Hash); err != nil {
+			continue
+		}
+		total += size
 		select {
 		case ids <- step.Entry.Hash:
 		case <-ctx.Done():

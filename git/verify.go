@@ -91,6 +91,15 @@ func (p *VerifyPolicy) check() error {
 	return fmt.Errorf("%w: verification mode %q", ErrInvalidOption, p.Mode)
 }
 
+// malformed makes an object that is none a failed verification, where there is
+// one to fail.
+func (p *VerifyPolicy) malformed(step string, id Hash, err error) error {
+	if p == nil || !errors.Is(err, ErrMalformedObject) || errors.Is(err, errMirrorDamaged) {
+		return err
+	}
+	return &VerificationError{Step: step, Hash: id, Err: err}
+}
+
 // verify checks what the policy asks for, before anything is used.
 func (s *snapshot) verify(p *VerifyPolicy, r *Resolved, tag *object.Tag) error {
 	keys := p.Keys

@@ -174,3 +174,42 @@ func verifyAll(t *testing.T, format string) {
 		})
 	}
 }
+
+// GIT-82, GIT-70: an object with two signatures proves nothing, whichever of
+// them fits, and is reported as malformed.
+func TestTwoSignatures(t *testing.T) {
+	e := start(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	id := repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+	block := func(kind string) string {
+		return "-----BEGIN " + kind + " SIGNATURE-----\nx\n-----END " + kind + " SIGNATURE-----\n"
+	}
+	tag := func(name, body string) {
+		text := "object " + string(id) + "\ntype commit\ntag " + name + "\ntagger A <a@example.com> 1700000000 +0000\n\nmessage\n" + body
+		repo.Ref("refs/tags/"+name, string(repo.PutRaw(gitserver.TagObject, []byte(text))))
+	}
+	tag("same", block("PGP")+block("PGP"))
+	tag("other", block("SSH")+block("PGP"))
+	tag("between", block("PGP")+"text\n"+block("SSH"))
+	head := "tree " + string(repo.Tree()) + "\nauthor A <a@example.com> 1700000000 +0000\ncommitter A <a@example.com> 1700000000 +0000"
+	header := "\ngpgsig " + strings.ReplaceAll(strings.TrimSuffix(block("PGP"), "\n"), "\n", "\n ")
+	repo.SetRawRef("refs/heads/twice", repo.PutRaw(gitserver.CommitObject, []byte(head+header+header+"\n\nmessage\n")))
+	for ref, mode := range map[git.Reference]git.VerifyMode{
+		{Tag: "same"}: git.VerifyTag, {Tag: "other"}: git.VerifyTag, {Tag: "between"}: git.VerifyTagAndHead, {Branch: "twice"}: git.VerifyHead,
+	} {
+		t.Run(ref.Tag+ref.Branch, func(t *testing.T) {
+			g := NewWithT(t)
+			c := client(t, repo.URL(), e.options(t, false))
+			r, err := c.Resolve(t.Context(), ref, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			parent := t.TempDir()
+			_, err = c.Checkout(t.Context(), r, filepath.Join(parent, "out"), git.CheckoutOptions{Verify: &git.VerifyPolicy{Mode: mode}})
+			g.Expect(errors.Is(err, git.ErrMalformedObject)).To(BeTrue(), "%v", err)
+			g.Expect(errors.Is(err, git.ErrVerificationFailed)).To(BeTrue(), "%v", err)
+			var ge *git.Error
+			g.Expect(errors.As(err, &ge)).To(BeTrue())
+			g.Expect(ge.Reason()).To(Equal("InvalidGitObject"))
+			g.Expect(leftovers(t, parent)).To(BeEmpty())
+		})
+	}
+}

@@ -98,12 +98,21 @@ type Result struct {
 
 // Verify judges a detached signature over a payload. A panic below it is a
 // failed verification.
-func (k Keys) Verify(sig, payload []byte) (res *Result, err error) {
+func (k Keys) Verify(sig, payload []byte) (*Result, error) {
+	return guarded(func() (*Result, error) { return k.verify(sig, payload) })
+}
+
+// guarded makes a panic of a parser a verdict; what it says is nobody's to read.
+func guarded(verify func() (*Result, error)) (res *Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			res, err = nil, fmt.Errorf("%w: malformed beyond repair", ErrBadSignature)
 		}
 	}()
+	return verify()
+}
+
+func (k Keys) verify(sig, payload []byte) (*Result, error) {
 	if err := limits.Check("git-signature", limits.Or(k.MaxSignature, 64<<10), int64(len(sig))); err != nil {
 		return nil, errors.Join(ErrVerificationFailed, err)
 	}
