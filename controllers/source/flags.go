@@ -28,6 +28,9 @@ type Flags struct {
 	StoragePath string
 	// StorageBackend is dir or oci.
 	StorageBackend string
+	// StorageShared says that StoragePath is a volume that all replicas read and
+	// write: all of them serve. With a registry that is so anyhow.
+	StorageShared bool
 	// StorageOCIURL is the repository for artifacts, "oci://host[:port]/path".
 	StorageOCIURL string
 	// StorageOCISecret is a Docker configuration file with the credentials of
@@ -73,6 +76,7 @@ var limitNames = []string{ //nolint:gochecknoglobals // constant
 func (f *Flags) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.StoragePath, "storage-path", "/data", "directory in which artifacts are stored")
 	fs.StringVar(&f.StorageBackend, "storage-backend", "dir", "where artifacts are kept: dir, or oci for a registry that replicas share")
+	fs.BoolVar(&f.StorageShared, "storage-shared", false, "the directory is a volume that all replicas read and write, and each of them serves")
 	fs.StringVar(&f.StorageOCIURL, "storage-oci-url", "", "repository for artifacts, oci://host[:port]/path")
 	fs.StringVar(&f.StorageOCISecret, "storage-oci-secret", "", "docker config file with the credentials of the registry, such as a mounted secret")
 	fs.StringVar(&f.StorageOCICA, "storage-oci-ca", "", "PEM file of certificate authorities for the registry, empty for the system's")

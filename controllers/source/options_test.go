@@ -170,9 +170,13 @@ func TestFlags(t *testing.T) { // SRC-70, SRC-76, WIRE-11, WIRE-15
 		_, err := parse(g, "--storage-backend=oci", "--storage-oci-url="+address)
 		g.Expect(err == nil).To(Equal(ok), "%s: %v", address, err)
 	}
-	f, err := parse(g, "--storage-path=/flag", "--limit=git-pack=10")
+	f, err := parse(g, "--storage-shared")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(f.StorageShared).To(BeTrue())
+	f, err = parse(g, "--storage-path=/flag", "--limit=git-pack=10")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(f.StoragePath).To(Equal("/flag"))
+	g.Expect(f.StorageShared).To(BeFalse())
 	g.Expect(f.Limits).To(Equal(map[string]int64{"git-pack": 10}))
 	g.Expect(source.Options().Env).To(Equal(map[string]string{
 		"STORAGE_PATH": "storage-path", "STORAGE_ADDRESS": "storage-addr", "STORAGE_ADV_ADDR": "storage-adv-addr",

@@ -33,8 +33,9 @@ const sweepEvery = time.Hour
 // Storage is the artifact store of a process together with the server that
 // publishes it. The store is opened when the first of them is needed, so that
 // a process that never becomes the leader never locks the directory. With a
-// registry every process serves, through a local cache; only the leader
-// writes and sweeps. It is safe for concurrent use.
+// registry every process serves, through a local cache, and with a shared
+// volume from that; only the leader writes and sweeps. It is safe for concurrent
+// use.
 type Storage struct {
 	flags Flags
 	// kinds lists the objects that own artifacts; Storage.Start removes what
@@ -80,6 +81,22 @@ func (s *Storage) Store() (*artifact.Store, error) {
 	return store, nil
 }
 
+// served opens what the server reads. On a shared volume that is a store of
+// its own, without the lock that the leader has.
+func (s *Storage) served() (*artifact.Store, error) {
+	if s.flags.StorageBackend == backendOCI || !s.flags.StorageShared {
+		return s.Store()
+	}
+	if err := os.MkdirAll(s.flags.StoragePath, 0o700); err != nil { // nobody led yet
+		return nil, fmt.Errorf("open storage: %w", err)
+	}
+	d, err := dir.New(s.flags.StoragePath, dir.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	return artifact.NewStore(d, artifact.Options{BaseURL: s.flags.BaseURL(), Algorithm: s.flags.DigestAlgo})
+}
+
 // driver opens the backend that the flags name.
 func (f *Flags) driver() (artifact.Driver, *blobregistry.Registry, error) {
 	if f.StorageBackend != backendOCI {
@@ -113,13 +130,16 @@ func (f *Flags) driver() (artifact.Driver, *blobregistry.Registry, error) {
 }
 
 // NeedLeaderElection makes the manager start the server with the controllers,
-// unless there is a registry: the process that writes is the one that serves.
-func (s *Storage) NeedLeaderElection() bool { return s.flags.StorageBackend != backendOCI }
+// unless replicas share a registry or a volume: the process that writes is the
+// one that serves.
+func (s *Storage) NeedLeaderElection() bool {
+	return s.flags.StorageBackend != backendOCI && !s.flags.StorageShared
+}
 
 // Start serves artifacts until ctx ends. Where only the leader does, it also
 // removes those of vanished objects, at start and hourly; else a [Sweeper] does.
 func (s *Storage) Start(ctx context.Context) error {
-	store, err := s.Store()
+	served, err := s.served()
 	if err != nil {
 		return err
 	}
@@ -129,23 +149,23 @@ func (s *Storage) Start(ctx context.Context) error {
 		return err
 	}
 	if s.NeedLeaderElection() {
-		go s.sweep(ctx, store)
+		go s.sweep(ctx, served)
 	}
-	err = server.New(store, server.Options{}).Serve(ctx, l)
+	err = server.New(served, server.Options{}).Serve(ctx, l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.store != nil && s.store != served {
+		err = errors.Join(err, s.store.Close())
+	}
 	s.store = nil
 	if s.registry != nil {
 		_ = s.registry.Close()
 	}
-	if cerr := store.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(err, served.Close())
 }
 
-// Sweeper removes, in the leader, the artifacts of vanished objects from a
-// registry.
+// Sweeper removes, in the leader, the artifacts of vanished objects from what
+// replicas share.
 type Sweeper struct {
 	// Storage is the one of the process.
 	Storage *Storage

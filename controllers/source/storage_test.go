@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,12 +28,14 @@ import (
 	"github.com/gitops-kit/sdk/testserver/ociserver"
 )
 
+var ports atomic.Uint32
+
 // freePort returns an address whose port is below those that are given to
 // whoever asks for any: it stays free until the replica listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for i := range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(os.Getpid()*131+i)%20_000))
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(uint32(os.Getpid())*131+ports.Add(1))%20_000)) //nolint:gosec // any number will do
 		if err == nil {
 			_ = l.Close()
 			return l.Addr().String()
@@ -40,6 +43,79 @@ func freePort(t *testing.T) string {
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+// run starts something and returns how to stop it.
+func run(t *testing.T, start func(context.Context) error) (stop func()) {
+	t.Helper()
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- start(ctx) }()
+	return func() {
+		cancel()
+		g.Expect(<-ended).To(Succeed())
+	}
+}
+
+func get(url string) (string, error) {
+	resp, err := http.Get(url) //nolint:gosec // loopback
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return string(b), err
+}
+
+// SRC-76, ART-46: two replicas with one volume. The follower serves from the start,
+// what was written and what is written later, also when the leader is gone;
+// then it can lead. Without the flag the leader alone serves.
+func TestReplicasShareAVolume(t *testing.T) {
+	g := NewWithT(t)
+	volume := filepath.Join(t.TempDir(), "volume") // nobody made it yet
+	scheme := runtime.NewScheme()
+	g.Expect(sourcev1.AddToScheme(scheme)).To(Succeed())
+	read := fake.NewClientBuilder().WithScheme(scheme).Build()
+	replica := func(shared bool) (*source.Storage, string) {
+		addr := freePort(t)
+		return source.NewStorage(source.Flags{
+			StoragePath: volume, StorageBackend: "dir", StorageShared: shared, StorageAddr: addr, StorageAdvAddr: "artifacts.example", StorageVerifyEvery: 10, DigestAlgo: "sha256",
+		}, read, &sourcev1.GitRepositoryList{}), "http://" + addr + "/"
+	}
+	alone, _ := replica(false)
+	g.Expect(alone.NeedLeaderElection()).To(BeTrue())
+	leader, leaderURL := replica(true)
+	follower, followerURL := replica(true)
+	g.Expect(leader.NeedLeaderElection()).To(BeFalse(), "every replica serves")
+	stopFollower := run(t, follower.Start)
+	defer stopFollower()
+	stopLeader := run(t, leader.Start)
+	for _, url := range []string{leaderURL, followerURL} {
+		g.Eventually(t.Context(), func() (string, error) { return get(url) }).WithTimeout(time.Minute).Should(Equal("ok\n"), "ready")
+	}
+	write := func(s *source.Storage, name, text string) string {
+		store, err := s.Store()
+		g.Expect(err).NotTo(HaveOccurred())
+		a, err := store.Write(t.Context(), artifact.Key{Kind: "gitrepository", Namespace: "default", Name: name, File: "f.tar.gz"}, "r",
+			func(w io.Writer) error { _, err := io.WriteString(w, text); return err }, artifact.WriteOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		return a.Path
+	}
+	for _, text := range []string{"content", "replaced"} {
+		path := write(leader, "app", text)
+		g.Expect(get(followerURL + path)).To(Equal(text))
+		g.Expect(get(leaderURL + path)).To(Equal(text))
+	}
+	stopSweeper := run(t, source.Sweeper{Storage: leader}.Start)
+	stopSweeper()
+	stopLeader()
+	g.Expect(get(followerURL + "gitrepository/default/app/f.tar.gz")).To(Equal("replaced"))
+	path := write(follower, "next", "it leads now")
+	g.Expect(get(followerURL + path)).To(Equal("it leads now"))
 }
 
 // SRC-76, D13, ART-46: two replicas with one registry, over TLS with credentials from a
@@ -65,32 +141,11 @@ func TestReplicasShareARegistry(t *testing.T) {
 			StorageBackend: "oci", StorageOCIURL: "oci://" + reg.Host() + "/team/artifacts", StorageOCISecret: config, StorageOCICA: ca,
 		}, read, &sourcev1.GitRepositoryList{}), "http://" + addr + "/"
 	}
-	run := func(start func(context.Context) error) (stop func()) {
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- start(ctx) }()
-		return func() {
-			cancel()
-			g.Expect(<-ended).To(Succeed())
-		}
-	}
-	get := func(url string) (string, error) {
-		resp, err := http.Get(url)
-		if err != nil {
-			return "", err
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode != http.StatusOK {
-			err = fmt.Errorf("status %d", resp.StatusCode)
-		}
-		return string(b), err
-	}
 	leader, leaderURL := replica()
 	follower, followerURL := replica()
 	g.Expect(leader.NeedLeaderElection()).To(BeFalse(), "every replica serves")
 	g.Expect(source.Sweeper{Storage: leader}.NeedLeaderElection()).To(BeTrue())
-	stopLeader, stopFollower := run(leader.Start), run(follower.Start)
+	stopLeader, stopFollower := run(t, leader.Start), run(t, follower.Start)
 	defer stopFollower()
 	for _, url := range []string{leaderURL, followerURL} {
 		g.Eventually(t.Context(), func() (string, error) { return get(url) }).WithTimeout(time.Minute).Should(Equal("ok\n"), "ready")
@@ -114,7 +169,7 @@ func TestReplicasShareARegistry(t *testing.T) {
 	g.Expect(get(followerURL+gone)).To(Equal("left behind"), "within its hour")
 	stopLeader()
 	g.Expect(get(followerURL + path)).To(Equal("content"))
-	stopSweeper := run(source.Sweeper{Storage: follower}.Start) // it leads now
+	stopSweeper := run(t, source.Sweeper{Storage: follower}.Start) // it leads now
 	next, err := follower.Store()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Eventually(t.Context(), next.Ready).WithTimeout(time.Minute).Should(BeTrue(), "it swept")

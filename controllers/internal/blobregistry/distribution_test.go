@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,12 +78,14 @@ func startDistribution(t testing.TB, program, storage string, sections ...string
 	return d
 }
 
+var ports atomic.Uint32
+
 // freePort returns an address whose port is below those that are given to
 // whoever asks for any: it stays free over a restart.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for i := range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(os.Getpid()*131+i)%20_000))
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+(uint32(os.Getpid())*131+ports.Add(1))%20_000)) //nolint:gosec // any number will do
 		if err == nil {
 			_ = l.Close()
 			return l.Addr().String()
