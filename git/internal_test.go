@@ -20,6 +20,11 @@ func NewPatient(body io.ReadCloser) Patient {
 	return Patient{c.newPatient(body, func() { _ = body.Close() })}
 }
 
+// NewPatientWindow waits so long for each KiB of a pack.
+func NewPatientWindow(body io.ReadCloser, window time.Duration) Patient {
+	return Patient{newPatient(body, firstByteWait, window, func() { _ = body.Close() })}
+}
+
 // PackBegins says that the pack has begun.
 func (p Patient) PackBegins() { p.packBegins() }
 
