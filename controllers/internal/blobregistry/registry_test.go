@@ -177,7 +177,7 @@ func TestBareRegistry(t *testing.T) {
 // is sent twice.
 func TestLeaderStops(t *testing.T) {
 	g := NewWithT(t)
-	writes := 100
+	writes := 60
 	if os.Getenv("GITOPS_KIT_LONG") == "1" {
 		writes = 500
 	}
