@@ -26,7 +26,15 @@ import (
 	"github.com/gitops-kit/sdk/kustomize"
 )
 
-var isolationBuilds = flag.Int("isolation", 640, "builds of the isolation test")
+var isolationBuilds = flag.Int("isolation", isolationDefault(), "builds of the isolation test")
+
+// isolationDefault is what there is time for; GITOPS_KIT_LONG=1 asks for more.
+func isolationDefault() int {
+	if os.Getenv("GITOPS_KIT_LONG") == "1" {
+		return 10_240
+	}
+	return 640
+}
 
 const fooSchema = `{"definitions":{"v1.Foo":{"type":"object","x-kubernetes-group-version-kind":[{"group":"example.com","kind":"Foo","version":"v1"}],
 "properties":{"spec":{"type":"object","properties":{"list":{"type":"array","x-kubernetes-patch-merge-key":"name","x-kubernetes-patch-strategy":"merge",
