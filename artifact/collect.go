@@ -39,10 +39,80 @@ func (c *Collected) err() error {
 	return errors.Join(errs...)
 }
 
-// seenKey is one writing of a file.
-type seenKey struct {
-	key Key
+// sight is when this process wrote or first saw the bytes that a file has.
+type sight struct {
 	seq uint64
+	at  time.Time // monotonic
+}
+
+// sighted notes that a file was written just now.
+func (s *Store) sighted(k Key, seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.look(k, seq)
+}
+
+// look returns when the bytes of a file were first seen: now, if they were
+// not. The caller holds the lock.
+func (s *Store) look(k Key, seq uint64) time.Time {
+	files := s.seen[k.Object()]
+	if files == nil {
+		files = map[string]sight{}
+		s.seen[k.Object()] = files
+	}
+	f, ok := files[k.File]
+	if !ok || f.seq != seq {
+		f = sight{seq: seq, at: time.Now()}
+		files[k.File] = f
+	}
+	return f.at
+}
+
+// forget drops what was noted of a file. The caller holds the lock.
+func (s *Store) forget(k Key) {
+	delete(s.verdicts, k)
+	files := s.seen[k.Object()]
+	if delete(files, k.File); len(files) == 0 {
+		delete(s.seen, k.Object())
+	}
+}
+
+// forgetOthers drops what was noted of files of an object that are not there
+// any more: somebody else removed them, or they were put aside.
+func (s *Store) forgetOthers(object Key, files []Stat) {
+	there := make(map[string]bool, len(files))
+	for _, f := range files {
+		there[f.Key.File] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.seen[object] {
+		if !there[name] {
+			k := object
+			k.File = name
+			s.forget(k)
+		}
+	}
+}
+
+// forgetObjects drops what was noted of objects that are not there any more.
+func (s *Store) forgetObjects(objects []Key) {
+	there := make(map[Key]bool, len(objects))
+	for _, k := range objects {
+		there[k] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.seen {
+		if !there[k] {
+			delete(s.seen, k)
+		}
+	}
+	for k := range s.orphans {
+		if !there[k] {
+			delete(s.orphans, k)
+		}
+	}
 }
 
 // Link gives a file a stable name in its directory and returns the address
@@ -93,6 +163,7 @@ func (s *Store) Collect(ctx context.Context, k Key, current *meta.Artifact) (*Co
 	if err != nil {
 		return c, opError("collect", k, err)
 	}
+	s.forgetOthers(k, files)
 	keep := s.o.Limits.records()
 	newestFirst(files)
 	var gone []Stat
@@ -125,12 +196,7 @@ func newestFirst(files []Stat) {
 func (s *Store) removable(f Stat) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, ok := s.seen[seenKey{f.Key, f.Seq}]
-	if !ok {
-		first = time.Now()
-		s.seen[seenKey{f.Key, f.Seq}] = first
-	}
-	return s.open[f.Key] == 0 && time.Since(first) >= s.o.Limits.ttl()
+	return time.Since(s.look(f.Key, f.Seq)) >= s.o.Limits.ttl() && s.open[f.Key] == 0
 }
 
 // delete removes files in batches and goes on after a failure.
@@ -163,8 +229,7 @@ func (s *Store) removed(f Stat, c *Collected, event EventType) {
 	c.Removed = append(c.Removed, f.Key)
 	c.Bytes += f.Size
 	s.mu.Lock()
-	delete(s.verdicts, f.Key)
-	delete(s.seen, seenKey{f.Key, f.Seq})
+	s.forget(f.Key)
 	s.mu.Unlock()
 	s.observe(Event{Type: event, Key: f.Key, Size: f.Size})
 }
@@ -191,6 +256,9 @@ func (s *Store) Remove(ctx context.Context, prefix Key) (*Collected, error) {
 	delete(s.current, k)
 	delete(s.orphans, k)
 	s.mu.Unlock()
+	if len(c.Failed) == 0 {
+		s.forgetOthers(k, nil)
+	}
 	return c, c.err()
 }
 
@@ -214,6 +282,7 @@ func (s *Store) Sweep(ctx context.Context, keep func(Key) bool) (*Collected, err
 	if err != nil {
 		return c, errors.Join(append(errs, opError("sweep", Key{}, err))...)
 	}
+	s.forgetObjects(objects)
 	for _, k := range objects {
 		if err := ctx.Err(); err != nil {
 			return c, errors.Join(append(errs, err)...)

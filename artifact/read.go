@@ -125,9 +125,7 @@ func (s *Store) confirm(k Key, identity, sum string) {
 
 // note records the verdict of a file that was just written.
 func (s *Store) note(ctx context.Context, k Key, st Stat) {
-	s.mu.Lock()
-	s.seen[seenKey{k, st.Seq}] = time.Now()
-	s.mu.Unlock()
+	s.sighted(k, st.Seq)
 	r, now, err := s.d.Get(ctx, k)
 	if err != nil {
 		return
@@ -167,7 +165,7 @@ func (b *Blob) current(ctx context.Context) bool {
 // aside quarantines a file and tells the observer.
 func (s *Store) aside(ctx context.Context, k Key, err error) {
 	s.mu.Lock()
-	delete(s.verdicts, k)
+	s.forget(k)
 	s.mu.Unlock()
 	if q, ok := s.d.(Quarantiner); ok {
 		if qerr := q.Quarantine(context.WithoutCancel(ctx), k); qerr != nil && !errors.Is(qerr, ErrNotFound) {

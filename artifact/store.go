@@ -127,10 +127,10 @@ type Store struct {
 
 	mu       sync.Mutex
 	verdicts map[Key]verdict
-	open     map[Key]int           // files opened by readers of this process
-	current  map[Key]Key           // by object: the file that is in use
-	seen     map[seenKey]time.Time // first sight of a file, monotonic
-	orphans  map[Key]time.Time     // first sight of an unwanted object
+	open     map[Key]int              // files opened by readers of this process
+	current  map[Key]Key              // by object: the file that is in use
+	seen     map[Key]map[string]sight // by object and file: when it was first seen
+	orphans  map[Key]time.Time        // first sight of an unwanted object
 	ready    bool
 }
 
@@ -154,7 +154,7 @@ func NewStore(d Driver, o Options) (*Store, error) {
 	}
 	return &Store{
 		d: d, o: o, base: base, verdicts: map[Key]verdict{}, open: map[Key]int{},
-		current: map[Key]Key{}, seen: map[seenKey]time.Time{}, orphans: map[Key]time.Time{},
+		current: map[Key]Key{}, seen: map[Key]map[string]sight{}, orphans: map[Key]time.Time{},
 	}, nil
 }
 
