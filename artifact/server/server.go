@@ -25,7 +25,8 @@ type Options struct {
 	Grace time.Duration
 	// HeaderTimeout bounds the time to read a request. Zero: 10 s.
 	HeaderTimeout time.Duration
-	// WriteStall is how long a response may make no progress. Zero: 30 s.
+	// WriteStall is how long a response may make no progress: less than 1 KiB
+	// that the reader takes. Zero: 30 s; negative: for ever.
 	WriteStall time.Duration
 	// IdleTimeout is how long a connection waits for its next request. Zero:
 	// 60 s.
@@ -73,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: maxHeader, Protocols: protocols,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-	l = limit(l, s.o.Connections, s.o.TLS != nil)
+	l = limit(l, s.o.Connections, s.o.TLS != nil, s.o.WriteStall)
 	if s.o.TLS != nil {
 		cfg := s.o.TLS.Clone()
 		cfg.NextProtos = []string{"http/1.1"}

@@ -246,22 +246,6 @@ func TestShutdownAndLimits(t *testing.T) {
 	g.Expect(err).To(HaveOccurred())
 }
 
-// ART-45: a header that does not end, and one that is too long.
-func TestSlowAndLongHeaders(t *testing.T) {
-	g := NewWithT(t)
-	s := start(t, server.Options{HeaderTimeout: 200 * time.Millisecond})
-	c, err := net.Dial("tcp", s.addr)
-	g.Expect(err).NotTo(HaveOccurred())
-	defer c.Close()
-	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\n")
-	_, err = io.Copy(io.Discard, c)
-	g.Expect(err).NotTo(HaveOccurred(), "the server hangs up")
-	resp, _ := s.raw(t, "GET /", "X: "+strings.Repeat("x", 80<<10))
-	if resp != nil {
-		g.Expect(resp.StatusCode).To(Equal(431))
-	}
-}
-
 func Example() {
 	base, _ := os.MkdirTemp("", "")
 	defer os.RemoveAll(base)
