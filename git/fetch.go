@@ -59,7 +59,7 @@ func (c *Client) receive(ctx context.Context, s *session, f wire.Fetch, dir stri
 func refusal(err error) error {
 	var remote *RemoteError
 	var status *statusError // there are servers that fail where they should refuse
-	if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &status) && status.status == http.StatusInternalServerError {
+	if errors.As(err, &remote) || errors.Is(err, io.ErrUnexpectedEOF) && !isLost(err) || errors.As(err, &status) && status.status == http.StatusInternalServerError {
 		return fmt.Errorf("%w: %w", errRefused, err)
 	}
 	return err

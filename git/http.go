@@ -98,9 +98,7 @@ type request struct {
 	typ     string        // media type of the body
 	proto   string        // Git-Protocol
 	follow  bool          // redirects may be followed
-	repeat  bool          // may be sent again: it changed nothing
-	status  *int
-	noCheck bool // leave the media type to the caller
+	noCheck bool          // leave the media type to the caller
 }
 
 func (l *webLink) build(ctx context.Context, r *request, to *url.URL) (*http.Request, error) {
@@ -166,47 +164,32 @@ func compressed(b []byte) []byte {
 	return out.Bytes()
 }
 
-// do sends a request until there is an answer that counts: it follows the one
-// redirect that Git allows, asks for another credential once, and repeats what
-// may be repeated.
+// do sends a request until there is an answer that counts: it follows the
+// redirects that Git allows, and asks for another credential once.
 func (l *webLink) do(ctx context.Context, r request) (*http.Response, error) {
 	target := l.base.JoinPath(r.suffix)
 	target.RawQuery = r.query
 	if q := l.base.RawQuery; q != "" {
 		target.RawQuery = strings.TrimSuffix(q+"&"+r.query, "&")
 	}
-	hops := 0
-	for attempt := 1; ; attempt++ {
+	for hops := 0; ; {
 		resp, err := l.send(ctx, &r, target)
-		if err == nil {
-			if r.status != nil {
-				*r.status = resp.StatusCode
-			}
-			if r.follow && redirects(resp.StatusCode) {
-				if target, err = l.redirect(resp, target, r.suffix, hops); err != nil {
-					return nil, err
-				}
-				hops++
-				attempt--
-				continue
-			}
-			again, aerr := l.judge(ctx, resp, &r)
-			if aerr == nil && !again {
-				return resp, nil
-			}
-			_ = resp.Body.Close()
-			if again {
-				attempt--
-				continue
-			}
-			err = aerr
-		}
-		wait, ok := l.again(err, attempt, &r)
-		if !ok {
+		if err != nil {
 			return nil, err
 		}
-		if perr := pause(ctx, wait); perr != nil {
-			return nil, errors.Join(perr, err)
+		if r.follow && redirects(resp.StatusCode) {
+			if target, err = l.redirect(resp, target, r.suffix, hops); err != nil {
+				return nil, err
+			}
+			hops++
+			continue
+		}
+		again, err := l.judge(ctx, resp, &r)
+		if err == nil && !again {
+			return resp, nil
+		}
+		if err = errors.Join(err, resp.Body.Close()); !again || err != nil {
+			return nil, err
 		}
 	}
 }
@@ -226,11 +209,6 @@ func (l *webLink) send(ctx context.Context, r *request, to *url.URL) (*http.Resp
 	}
 	return resp, nil
 }
-
-// transportError is a request without an answer.
-type transportError struct{ error }
-
-func (e *transportError) Unwrap() error { return e.error }
 
 // statusError is an answer that says no.
 type statusError struct {
@@ -333,27 +311,4 @@ func retryAfter(resp *http.Response) time.Duration {
 		return max(0, time.Until(t))
 	}
 	return 0
-}
-
-// again decides whether and when a failed request is repeated.
-func (l *webLink) again(err error, attempt int, r *request) (time.Duration, bool) {
-	if !r.repeat || attempt >= l.c.http.Attempts || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return 0, false
-	}
-	var lost *transportError
-	var status *statusError
-	switch {
-	case errors.As(err, &lost):
-		var cert *tls.CertificateVerificationError
-		if errors.Is(err, ErrAddressBlocked) || errors.As(err, &cert) {
-			return 0, false
-		}
-		return retryDelay(attempt), true
-	case errors.As(err, &status):
-		switch status.status {
-		case 408, 429, 500, 502, 503, 504:
-			return max(retryDelay(attempt), min(status.after, l.c.http.RetryAfter)), true
-		}
-	}
-	return 0, false
 }

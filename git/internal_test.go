@@ -4,8 +4,12 @@
 package git
 
 import (
+	"context"
 	"io"
+	"net"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // SetFirstByteWait shortens how long a client waits for the first byte.
@@ -39,4 +43,45 @@ func ParseKnownHosts(b []byte, tempDir, host string) ([]string, error) {
 		return nil, err
 	}
 	return h.algorithms(host), nil
+}
+
+// SSHSlot exposes the connections of one key, with the intervals of a new pool.
+type SSHSlot struct{ *sshSlot }
+
+// NewSSHSlot returns an empty slot.
+func NewSSHSlot() SSHSlot { return SSHSlot{NewPool().slot(sshKey{})} }
+
+// Acquire takes a place; pipe makes a connection when one is due.
+func (s SSHSlot) Acquire(ctx context.Context, cfg *ssh.ClientConfig, pipe func() net.Conn) (fresh bool, release func(), err error) {
+	conn, fresh, err := s.acquire(ctx, func() (*ssh.Client, *meter, error) {
+		m := &meter{Conn: pipe()}
+		c, chans, reqs, err := ssh.NewClientConn(m, "", cfg)
+		if err != nil {
+			return nil, nil, err
+		}
+		return ssh.NewClient(c, chans, reqs), m, nil
+	})
+	if err != nil {
+		return false, nil, err
+	}
+	return fresh, func() { s.release(conn, false) }, nil
+}
+
+// Close ends all connections.
+func (s SSHSlot) Close() error { return s.close() }
+
+// Flights counts the listings that a mirror shares and the callers that wait
+// for one, or for a commit.
+func Flights(m *Mirror) (lists, waiting int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.lists {
+		waiting += f.waiters
+	}
+	for _, r := range m.repos {
+		for _, f := range r.flights {
+			waiting += f.waiters
+		}
+	}
+	return len(m.lists), waiting
 }

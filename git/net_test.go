@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -380,6 +382,9 @@ func TestRetries(t *testing.T) {
 		"429":        {fault.Plan{Match: adverts, Status: 429, Times: 1, RetryAfter: time.Hour}, 3, true},
 		"Reset":      {fault.Plan{Match: adverts, RST: true, Times: 1}, 3, true},
 		"Dropped":    {fault.Plan{Match: fault.Match{Route: "upload-pack"}, Drop: true, Times: 1}, 3, true},
+		"InAdvert":   {fault.Plan{Match: adverts, CutAfter: 20, Times: 1}, 3, true},
+		"InListing":  {fault.Plan{Match: fault.Match{Route: "upload-pack"}, CutAfter: 20, Times: 1}, 3, true},
+		"NoHeader":   {fault.Plan{Match: adverts, Delay: time.Hour, Times: 1}, 3, true},
 		"TooOften":   {fault.Plan{Match: adverts, Status: 503}, 3, false},
 		"BadRequest": {fault.Plan{Match: adverts, Status: 400}, 1, false},
 		"Gone":       {fault.Plan{Match: adverts, Status: 404}, 1, false},
@@ -390,6 +395,9 @@ func TestRetries(t *testing.T) {
 			e.srv.SetFaults(tc.plan)
 			o := o
 			o.HTTP.Attempts, o.HTTP.RetryAfter = 3, 10*time.Millisecond
+			if tc.plan.Delay > 0 {
+				o.HTTP.Header = 3 * time.Second // for the others, too
+			}
 			n := count(func() {
 				_, err := client(t, repo.URL(), o).List(t.Context(), git.ListOptions{})
 				g.Expect(err == nil).To(Equal(tc.want), "%v", err)
@@ -397,6 +405,46 @@ func TestRetries(t *testing.T) {
 			g.Expect(n).To(Equal(tc.requests))
 		})
 	}
+	t.Run("Refused", func(t *testing.T) {
+		e := start(t, gitserver.Options{SSH: &gitserver.SSHOptions{}})
+		key := strings.Join(strings.Fields(string(e.srv.KnownHosts(gitserver.Plain)))[1:], " ")
+		for _, url := range []string{"http://127.0.0.1:1/app", "ssh://127.0.0.1:1/app"} {
+			g := NewWithT(t)
+			o := e.options(t, true)
+			o.SSH.KnownHosts = []byte("[127.0.0.1]:1 " + key + "\n")
+			if strings.HasPrefix(url, "http") {
+				o.Credentials = nil
+			}
+			o.HTTP.Attempts = 3
+			var n atomic.Int32
+			o.Observe = func(git.Event) { n.Add(1) }
+			_, err := client(t, url, o).List(t.Context(), git.ListOptions{})
+			g.Expect(errors.Is(err, syscall.ECONNREFUSED)).To(BeTrue(), "%v", err)
+			g.Expect(n.Load()).To(BeEquivalentTo(3), url)
+		}
+	})
+	t.Run("Pack", func(t *testing.T) { // until its first byte
+		posts := fault.Match{Method: "POST", Route: "upload-pack"}
+		repo.Generate(gitserver.GenOptions{Branch: "big", Bytes: 200_000})
+		for after, want := range map[int64]int{5: 2, 13: 2, 150_000: 1} {
+			g := NewWithT(t)
+			o := o
+			o.HTTP.Attempts = 3
+			c := client(t, repo.URL(), o)
+			r, err := c.Resolve(t.Context(), git.Reference{Branch: "big"}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			e.srv.SetFaults(fault.Plan{Match: posts, CutAfter: after, Times: 1})
+			sent, parent := e.srv.Count(posts), t.TempDir()
+			_, err = c.Checkout(t.Context(), r, filepath.Join(parent, "out"), git.CheckoutOptions{})
+			e.srv.SetFaults()
+			g.Expect(err == nil).To(Equal(want > 1), "after %d: %v", after, err)
+			g.Expect(e.srv.Count(posts)-sent).To(Equal(want), "after %d", after)
+			if want == 1 {
+				g.Expect(errors.Is(err, io.ErrUnexpectedEOF)).To(BeTrue(), "%v", err)
+				g.Expect(leftovers(t, parent)).To(BeEmpty())
+			}
+		}
+	})
 	t.Run("PushOnce", func(t *testing.T) {
 		g := NewWithT(t)
 		defer e.srv.SetFaults()

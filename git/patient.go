@@ -4,6 +4,7 @@
 package git
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -110,6 +111,9 @@ func (p *patient) Read(b []byte) (int, error) {
 	}
 	if err != nil && p.stalled && !p.done {
 		return n, fmt.Errorf("%w: %v", ErrStalled, err) //nolint:errorlint // the end that we made is no end of the stream
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &transportError{err}
 	}
 	return n, err
 }

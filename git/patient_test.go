@@ -4,7 +4,9 @@
 package git_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -178,4 +180,54 @@ func TestFirstByte(t *testing.T) {
 		g.Expect(leftovers(t, parent)).To(BeEmpty())
 		g.Expect(leftovers(t, o.TempDir)).To(BeEmpty())
 	})
+}
+
+// GIT-25: a server that begins its answer and then compresses, with an empty
+// packet now and then to say that it lives, has its 60 s, not those of a pack.
+// It packs for six times as long as a pack may stand still, or until it is given up.
+func TestPackingTakesTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		o    gitserver.Options
+		head string
+	}{"V2": {gitserver.Options{}, "000dpackfile\n"}, "V0": {gitserver.Options{V0Only: true}, "00000008NAK\n"}} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := start(t, tc.o)
+			repo := e.srv.Repo("app")
+			repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+			pack, err := repo.PackOf("main")
+			g.Expect(err).NotTo(HaveOccurred())
+			repo.Configure(func(o *gitserver.RepoOptions) {
+				o.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					b, _ := io.ReadAll(r.Body)
+					r.Body = io.NopCloser(bytes.NewReader(b))
+					if r.Method != http.MethodPost || !bytes.Contains(b, []byte("want ")) {
+						return false
+					}
+					w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+					_, _ = io.WriteString(w, tc.head)
+					say := http.NewResponseController(w)
+					tick := time.NewTicker(50 * time.Millisecond)
+					defer tick.Stop()
+					for range 12 {
+						_ = say.Flush()
+						select {
+						case <-tick.C:
+						case <-r.Context().Done():
+						}
+						_, _ = io.WriteString(w, "0005\x01")
+					}
+					_, _ = fmt.Fprintf(w, "%04x\x01%s0000", len(pack)+5, pack)
+					return true
+				}
+			})
+			o := e.options(t, false)
+			o.HTTP.Stall = 100 * time.Millisecond
+			c := client(t, repo.URL(), o)
+			r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = c.Checkout(t.Context(), r, filepath.Join(t.TempDir(), "out"), git.CheckoutOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+		})
+	}
 }

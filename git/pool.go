@@ -5,6 +5,7 @@ package git
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -23,21 +24,24 @@ type Pool struct {
 	mu     sync.Mutex
 	web    map[webKey]*http.Transport
 	ssh    map[sshKey]*sshSlot
-	known  map[string]serverMemory // by scheme and host, and by repository
+	known  map[serverKey]serverMemory
 	closed bool
+
+	sshIdle, sshKeepAlive time.Duration
 }
 
 const (
 	maxTransports = 256
 	maxKnown      = 10_000
 	sshPerKey     = 2
-	sshIdle       = 60 * time.Second
-	sshKeepAlive  = 15 * time.Second
 )
 
 // NewPool returns an empty Pool.
 func NewPool() *Pool {
-	return &Pool{web: map[webKey]*http.Transport{}, ssh: map[sshKey]*sshSlot{}, known: map[string]serverMemory{}}
+	return &Pool{
+		web: map[webKey]*http.Transport{}, ssh: map[sshKey]*sshSlot{}, known: map[serverKey]serverMemory{},
+		sshIdle: 60 * time.Second, sshKeepAlive: 15 * time.Second,
+	}
 }
 
 // Close closes idle connections; those in use close when they are done. A
@@ -58,6 +62,14 @@ func (p *Pool) Close() error {
 	return errors.Join(errs...)
 }
 
+// serverKey says whose word a memory is: that of a host, or of a repository, as
+// it was reached. A proxy or an authority of one tenant's own must not teach
+// another tenant what a public host can do.
+type serverKey struct {
+	tls        *tls.Config
+	proxy, url string
+}
+
 // serverMemory is what a server once said.
 type serverMemory struct {
 	version int
@@ -67,7 +79,7 @@ type serverMemory struct {
 
 // remember notes how a repository answered. What holds for the host is the
 // version; the object format belongs to the repository.
-func (p *Pool) remember(host, repo string, m serverMemory) {
+func (p *Pool) remember(host, repo serverKey, m serverMemory) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.known) >= maxKnown {
@@ -81,7 +93,7 @@ func (p *Pool) remember(host, repo string, m serverMemory) {
 
 // recall returns what is known of a repository, or of its host. Only version 2
 // is believed of a host.
-func (p *Pool) recall(host, repo string) (serverMemory, bool) {
+func (p *Pool) recall(host, repo serverKey) (serverMemory, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m, ok := p.known[repo]
@@ -91,7 +103,7 @@ func (p *Pool) recall(host, repo string) (serverMemory, bool) {
 	return m, ok
 }
 
-func (p *Pool) forget(host, repo string) {
+func (p *Pool) forget(host, repo serverKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.known, host)

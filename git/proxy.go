@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -182,7 +183,7 @@ func connect(ctx context.Context, conn net.Conn, p *url.URL, address string, wai
 		return fmt.Errorf("proxy: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("proxy answers %d to CONNECT", resp.StatusCode)
+		return &statusError{status: resp.StatusCode, err: errors.New("proxy does not CONNECT")}
 	}
 	return conn.SetDeadline(time.Time{})
 }

@@ -119,6 +119,7 @@ func (r *Repository) push(ctx context.Context, o PushOptions) ([]RefResult, erro
 		return results, err
 	}
 	sent := r.transmit(ctx, s, todo, o.Atomic, options)
+	s.close() // settling may need a session, and servers count them
 	return results, r.settle(ctx, results, todo, sent)
 }
 

@@ -61,25 +61,36 @@ func (c *Client) openWith(ctx context.Context, service string, keep wire.Filter,
 }
 
 // memoryKeys are the keys of the host and of the repository in the pool.
-func (c *Client) memoryKeys() (host, repo string) {
-	return netguard.Origin(c.url), canonical(c.url)
+func (c *Client) memoryKeys() (host, repo serverKey) {
+	k := serverKey{tls: c.opts.TLS}
+	if p, err := c.proxyFor(c.url); err == nil && p != nil {
+		k.proxy = p.String()
+	}
+	host, repo = k, k
+	host.url, repo.url = netguard.Origin(c.url), canonical(c.url)
+	return host, repo
 }
 
 func nothing([]byte) bool { return false }
 
 // discover reads the advertisement.
 func (s *session) discover(ctx context.Context, keep wire.Filter) error {
+	return s.c.repeat(ctx, func(int) error { return s.discoverOnce(ctx, keep) })
+}
+
+func (s *session) discoverOnce(ctx context.Context, keep wire.Filter) error {
 	start := time.Now()
 	if keep == nil {
 		keep = nothing
 	}
+	before := s.received
 	var err error
 	if s.c.url.Scheme == "ssh" {
 		err = s.discoverSSH(ctx, keep)
 	} else {
 		err = s.discoverWeb(ctx, keep)
 	}
-	e := Event{Kind: "advertise", Bytes: s.received, Duration: time.Since(start), Err: err}
+	e := Event{Kind: "advertise", Bytes: s.received - before, Duration: time.Since(start), Err: err}
 	if err == nil {
 		s.version, s.caps, s.format, s.believed = s.adv.Version, s.adv.Caps, s.adv.Format, false
 		e.Protocol = s.protocol()
@@ -99,26 +110,33 @@ func (s *session) discoverSSH(ctx context.Context, keep wire.Filter) error {
 	if s.service == receivePack {
 		version = 0
 	}
-	l, err := s.c.openSSH(ctx, s.service, version)
-	if err != nil {
-		return err
-	}
-	s.ssh = l
-	s.requests++
-	s.adv, err = wire.ReadAdvertisement(l.pr, "", keep, s.c.opts.Limits.wire())
-	s.received = l.body.received()
-	if err != nil {
+	for {
+		s.close()
+		l, err := s.c.openSSH(ctx, s.service, version)
+		if err != nil {
+			return err
+		}
+		s.ssh = l
+		s.requests++
+		s.adv, err = wire.ReadAdvertisement(l.pr, "", keep, s.c.opts.Limits.wire())
+		s.received += l.body.received()
+		if err == nil {
+			return nil
+		}
 		err = l.failed(err)
 		l.close()
+		if !l.kept || l.body.received() > 0 || !isLost(err) || ctx.Err() != nil {
+			return err
+		}
+		// A kept connection that fails before its first byte is replaced.
 	}
-	return err
 }
 
 func (s *session) discoverWeb(ctx context.Context, keep wire.Filter) error {
 	s.requests++
 	r := request{
 		method: http.MethodGet, suffix: "info/refs", query: "service=" + s.service,
-		accept: "application/x-" + s.service + "-advertisement", follow: true, repeat: true,
+		accept: "application/x-" + s.service + "-advertisement", follow: true,
 	}
 	if s.service == uploadPack {
 		r.proto = "version=2"
@@ -172,13 +190,16 @@ func (s *session) command(ctx context.Context, body []byte) (*reply, error) {
 // send sends a request whose body goes on with a stream.
 func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, length int64) (*reply, error) {
 	if s.ssh != nil {
-		_, err := s.ssh.in.Write(body)
-		if err == nil && stream != nil {
-			_, err = io.Copy(s.ssh.in, io.LimitReader(stream, length))
-		}
-		if err == nil && s.service == receivePack {
-			err = s.ssh.in.Close() // as git does: there are servers that read the pack to its end
-		}
+		err := s.ssh.write(ctx, func(w io.WriteCloser) error {
+			_, err := w.Write(body)
+			if err == nil && stream != nil {
+				_, err = io.Copy(w, io.LimitReader(stream, length))
+			}
+			if err == nil && s.service == receivePack {
+				err = w.Close() // as git does: there are servers that read the pack to its end
+			}
+			return err
+		})
 		if err != nil {
 			return nil, s.ssh.failed(err)
 		}
@@ -187,7 +208,7 @@ func (s *session) send(ctx context.Context, body []byte, stream io.ReadSeeker, l
 	}
 	s.requests++
 	r := request{
-		method: http.MethodPost, suffix: s.service, body: body, stream: stream, length: length, repeat: s.service == uploadPack,
+		method: http.MethodPost, suffix: s.service, body: body, stream: stream, length: length,
 		typ: "application/x-" + s.service + "-request", accept: "application/x-" + s.service + "-result",
 	}
 	if s.version > 0 {
@@ -240,7 +261,26 @@ func surprising(err error) bool {
 	return false
 }
 
-func (s *session) list(ctx context.Context, prefixes []string, keep wire.Filter) (*wire.Listing, error) {
+// again prepares another attempt at a command: a session of ssh begins anew.
+func (s *session) again(ctx context.Context, attempt int, keep wire.Filter) error {
+	if attempt == 1 || s.ssh == nil {
+		return nil
+	}
+	return s.discoverOnce(ctx, keep)
+}
+
+func (s *session) list(ctx context.Context, prefixes []string, keep wire.Filter) (l *wire.Listing, err error) {
+	err = s.c.repeat(ctx, func(attempt int) error {
+		if err := s.again(ctx, attempt, keep); err != nil {
+			return err
+		}
+		l, err = s.listOnce(ctx, prefixes, keep)
+		return err
+	})
+	return l, err
+}
+
+func (s *session) listOnce(ctx context.Context, prefixes []string, keep wire.Filter) (*wire.Listing, error) {
 	if s.version != 2 {
 		return &wire.Listing{Refs: s.adv.Refs, Dropped: s.adv.Dropped, Any: !s.adv.Empty}, nil
 	}
@@ -261,9 +301,20 @@ func (s *session) list(ctx context.Context, prefixes []string, keep wire.Filter)
 	return l, err
 }
 
-// fetch asks for a pack. The caller reads it from the answer and then calls
-// the function that ends it.
-func (s *session) fetch(ctx context.Context, f wire.Fetch) (*wire.Answer, *reply, error) {
+// fetch asks for a pack, and asks again while none has begun. The caller reads
+// it from the answer and then closes the reply.
+func (s *session) fetch(ctx context.Context, f wire.Fetch) (a *wire.Answer, r *reply, err error) {
+	err = s.c.repeat(ctx, func(attempt int) error {
+		if err := s.again(ctx, attempt, nil); err != nil {
+			return err
+		}
+		a, r, err = s.fetchOnce(ctx, f)
+		return err
+	})
+	return a, r, err
+}
+
+func (s *session) fetchOnce(ctx context.Context, f wire.Fetch) (*wire.Answer, *reply, error) {
 	var body []byte
 	if s.version == 2 {
 		body = f.V2(s.c.agent, s.caps)
@@ -280,8 +331,19 @@ func (s *session) fetch(ctx context.Context, f wire.Fetch) (*wire.Answer, *reply
 	} else {
 		a, err = wire.ReadV0(r.pr, s.caps, f.Depth > 0, s.c.opts.Limits.wire())
 	}
-	if err != nil {
+	if err == nil {
+		// Servers send the section line and then compress, with empty packets to
+		// say that they live. Until the first byte they may take their time.
+		if err = a.Begin(); errors.Is(err, io.ErrUnexpectedEOF) {
+			err = s.failed(err)
+		}
+		if !isLost(err) {
+			err = nil // the reader of the pack meets it again
+		}
+	} else {
 		err = s.failed(err)
+	}
+	if err != nil {
 		r.close()
 		return nil, nil, err
 	}

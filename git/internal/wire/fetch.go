@@ -116,6 +116,15 @@ func (a *Answer) Text() []byte {
 	return a.band.text
 }
 
+// Begin waits for the first byte of the pack. Its error is also that of reading
+// the pack.
+func (a *Answer) Begin() error {
+	if a.band == nil {
+		return nil // there is no other way to know that it begins
+	}
+	return a.band.fill()
+}
+
 // ReadV2 reads the answer up to the pack.
 func ReadV2(pr *pktline.Reader, lim Limits) (*Answer, error) {
 	a := &Answer{}
@@ -266,15 +275,23 @@ type band struct {
 
 // Read implements io.Reader.
 func (b *band) Read(p []byte) (int, error) {
-	for len(b.rest) == 0 {
-		if b.err != nil {
-			return 0, b.err
-		}
-		b.err = b.next()
+	if err := b.fill(); err != nil {
+		return 0, err
 	}
 	n := copy(p, b.rest)
 	b.rest = b.rest[n:]
 	return n, nil
+}
+
+// fill waits for content.
+func (b *band) fill() error {
+	for len(b.rest) == 0 {
+		if b.err != nil {
+			return b.err
+		}
+		b.err = b.next()
+	}
+	return nil
 }
 
 func (b *band) next() error {
