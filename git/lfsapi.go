@@ -97,15 +97,19 @@ func (c *Client) lfsEndpoint(ctx context.Context) (lfsAction, error) {
 		return lfsAction{Href: u.String()}, nil
 	}
 	var a lfsAction
-	l, err := c.openCommand(ctx, "git-lfs-authenticate "+quote(sshPath(c.url))+" download")
-	if err != nil {
-		return a, err
-	}
-	defer l.close()
-	b, err := io.ReadAll(io.LimitReader(l.body, 64<<10)) //nolint:forbidigo // bounded
-	if err == nil && len(b) == 0 {
-		err = l.failed(io.ErrUnexpectedEOF)
-	}
+	var b []byte
+	err := c.repeat(ctx, func(int) error {
+		l, err := c.openCommand(ctx, "git-lfs-authenticate "+quote(sshPath(c.url))+" download")
+		if err != nil {
+			return err
+		}
+		defer l.close()
+		b, err = io.ReadAll(io.LimitReader(l.body, 64<<10)) //nolint:forbidigo // bounded
+		if err == nil && len(b) == 0 {
+			err = l.failed(io.ErrUnexpectedEOF)
+		}
+		return err
+	})
 	if err != nil {
 		return a, err
 	}
@@ -132,12 +136,17 @@ func (c *Client) lfsActions(ctx context.Context, api lfsAction, files []*lfsFile
 		return nil, err
 	}
 	api.Href = strings.TrimRight(api.Href, "/") + "/objects/batch"
-	resp, err := c.lfsDo(ctx, http.MethodPost, api, body)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxLFSAnswer+1)) //nolint:forbidigo // bounded
+	var b []byte
+	err = c.repeat(ctx, func(int) error {
+		resp, err := c.lfsDo(ctx, http.MethodPost, api, body)
+		if err != nil {
+			return err
+		}
+		answer := c.newPatient(resp.Body, func() { _ = resp.Body.Close() })
+		answer.packBegins()
+		b, err = io.ReadAll(io.LimitReader(answer, maxLFSAnswer+1)) //nolint:forbidigo // bounded
+		return errors.Join(err, answer.Close())
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +179,7 @@ func hexOnly(s string) string {
 
 // lfsDo sends one request to an address that may be another server's. Our own
 // credential goes to our own origin only, and only where the server named no
-// other.
+// other. An answer without error is open, the body of any other is closed.
 func (c *Client) lfsDo(ctx context.Context, method string, a lfsAction, body []byte) (*http.Response, error) {
 	u, err := url.Parse(a.Href)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
@@ -188,7 +197,12 @@ func (c *Client) lfsDo(ctx context.Context, method string, a lfsAction, body []b
 			return nil, err
 		}
 		if !redirects(resp.StatusCode) || method != http.MethodGet {
-			return resp, l.lfsStatus(ctx, resp)
+			again, err := l.lfsStatus(ctx, resp, a.Header)
+			if again {
+				hops--
+				continue
+			}
+			return resp, err
 		}
 		_ = resp.Body.Close()
 		to, err := resp.Location()
@@ -229,18 +243,25 @@ func (l *webLink) lfsOnce(ctx context.Context, method string, u *url.URL, header
 	}
 	resp, err := t.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("lfs %s %q: %w", method, shown(u), err)
+		return nil, &transportError{fmt.Errorf("lfs %s %q: %w", method, shown(u), err)}
 	}
 	return resp, nil
 }
 
-func (l *webLink) lfsStatus(ctx context.Context, resp *http.Response) error {
+// lfsStatus judges an answer. again says that there is another credential to try,
+// once, where the server had ours and named no other.
+func (l *webLink) lfsStatus(ctx context.Context, resp *http.Response, header map[string]string) (again bool, err error) {
 	if resp.StatusCode == http.StatusOK {
-		return nil
+		return false, nil
 	}
-	l.retried = true // one answer is enough here
-	_, err := l.judge(ctx, resp, &request{noCheck: true})
-	return errors.Join(err, resp.Body.Close())
+	for k := range header {
+		l.retried = l.retried || strings.EqualFold(k, "Authorization")
+	}
+	again, err = l.judge(ctx, resp, &request{noCheck: true})
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		again = false
+	}
+	return again, err
 }
 
 // downloadLFS fetches one object; it counts only when size and digest fit.
@@ -248,7 +269,11 @@ func (c *Client) downloadLFS(ctx context.Context, f *lfsFile, a lfsAction) (err 
 	if a.Href == "" {
 		return &LFSError{OID: f.OID, Code: http.StatusNotFound}
 	}
-	resp, err := c.lfsDo(ctx, http.MethodGet, a, nil)
+	var resp *http.Response
+	err = c.repeat(ctx, func(int) error {
+		resp, err = c.lfsDo(ctx, http.MethodGet, a, nil) //nolint:bodyclose // below
+		return err
+	})
 	var status *statusError
 	if errors.As(err, &status) {
 		return fmt.Errorf("%w: %w", &LFSError{OID: f.OID, Code: status.status}, err)
