@@ -35,7 +35,12 @@ func join[K comparable, T any](ctx context.Context, m *Mirror, table map[K]*flig
 			v, err := call(run)
 			m.mu.Lock()
 			f.value, f.err, f.at = v, err, time.Now()
-			if (err != nil || keep <= 0) && table[key] == f {
+			if err != nil {
+				keep = 0
+			}
+			if keep > 0 {
+				time.AfterFunc(keep, func() { leave(m, table, key, f) })
+			} else if table[key] == f {
 				delete(table, key)
 			}
 			m.mu.Unlock()
@@ -61,5 +66,14 @@ func join[K comparable, T any](ctx context.Context, m *Mirror, table map[K]*flig
 	case <-ctx.Done():
 		var zero T
 		return zero, context.Cause(ctx)
+	}
+}
+
+// leave takes a call out of the table when nobody may share it any more.
+func leave[K comparable, T any](m *Mirror, table map[K]*flight[T], key K, f *flight[T]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if table[key] == f {
+		delete(table, key)
 	}
 }

@@ -35,7 +35,7 @@ type Limits struct {
 	TreeDepth int64
 	// TagChain bounds tags of tags: 10 (git-tag-chain).
 	TagChain int64
-	// Symref bounds symbolic references: 5 (git-symref).
+	// Symref bounds symbolic references that point to symbolic references: 5 (git-symref).
 	Symref int64
 	// Meta bounds a commit or tag in bytes: 1 MiB (git-meta).
 	Meta int64
@@ -86,6 +86,7 @@ func (l Limits) wire() wire.Limits {
 		Advertisement: limits.Or(l.Advertisement, 64<<20),
 		Refs:          limits.Or(l.Refs, 200_000),
 		Sideband:      limits.Or(l.Sideband, 64<<10),
+		Symref:        limits.Or(l.Symref, 5),
 	}
 }
 

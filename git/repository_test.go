@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gitops-kit/sdk/git"
@@ -295,6 +296,54 @@ func TestUpdateConcurrentSafe(t *testing.T) {
 	es, err := os.ReadDir(o.TempDir)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(es).To(BeEmpty())
+}
+
+// GIT-98, GIT-99: a server that cannot lock a reference says what it says of a
+// rule, before anything is to be seen of who holds the lock. The update waits and
+// begins anew; of a rule it says so, once.
+func TestUpdateOvertaken(t *testing.T) {
+	g := NewWithT(t)
+	e, o := writable(t, gitserver.Options{})
+	repo := e.srv.Repo("app")
+	repo.Commit("main", gitserver.Files{"start": ""}, gitserver.CommitOptions{})
+	c := client(t, repo.URL(), o)
+	ran := 0
+	update := func() error {
+		_, err := c.Update(t.Context(), "main", func(_ context.Context, r *git.Repository) (git.CommitOptions, error) {
+			ran++
+			return git.CommitOptions{Author: ann, Message: "ours"}, r.Root().WriteFile("ours", []byte(fmt.Sprint(ran)), 0o644)
+		}, git.UpdateOptions{})
+		return err
+	}
+	var rejected, listings atomic.Int32
+	repo.Configure(func(o *gitserver.RepoOptions) {
+		o.PreReceive = func(*gitserver.Repo, []gitserver.Update) error {
+			if rejected.Add(1) > 1 {
+				return nil
+			}
+			return errors.New("cannot lock ref")
+		}
+		o.BetweenListAndFetch = func(r *gitserver.Repo) {
+			if rejected.Load() == 1 && listings.Add(1) == 2 { // of those after the rejection
+				r.Commit("main", gitserver.Files{"theirs": ""}, gitserver.CommitOptions{})
+			}
+		}
+	})
+	g.Expect(update()).To(Succeed())
+	g.Expect(ran).To(Equal(2))
+	files, err := repo.ReadFiles("main")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).To(And(HaveKey("theirs"), HaveKeyWithValue("ours", "2")))
+
+	repo.Configure(func(o *gitserver.RepoOptions) {
+		o.PreReceive = func(*gitserver.Repo, []gitserver.Update) error { return errors.New("protected") }
+	})
+	before := repo.Head("main")
+	ran = 10
+	err = update()
+	g.Expect(errors.Is(err, git.ErrPushRejected)).To(BeTrue(), "%v", err)
+	g.Expect(ran).To(Equal(11))
+	g.Expect(repo.Head("main")).To(Equal(before))
 }
 
 // GIT-98

@@ -61,6 +61,9 @@ func (c *Client) update(ctx context.Context, branch string, fn func(context.Cont
 		if res != nil {
 			res.Attempts = n
 		}
+		if errors.Is(err, ErrPushRejected) && n < attempts {
+			err = c.overtaken(ctx, res.Pushed, err)
+		}
 		if err == nil || !errors.Is(err, ErrNonFastForward) || n >= attempts {
 			return res, err
 		}
@@ -69,6 +72,43 @@ func (c *Client) update(ctx context.Context, branch string, fn func(context.Cont
 			return res, errors.Join(perr, err)
 		}
 	}
+}
+
+// overtakenChecks is how often the references are looked at after a rejection,
+// with twice the wait each time: 1.5 s in all.
+const overtakenChecks = 4
+
+// overtaken finds out what a rejection was. A server says the same of a rule that
+// it enforces and of a reference that somebody else is about to move; the second
+// shows a little later, and is a [*NonFastForwardError] then. What rejected says
+// stays otherwise.
+func (c *Client) overtaken(ctx context.Context, pushed []RefResult, rejected error) error {
+	var prefixes []string
+	for _, u := range pushed {
+		if !u.OK {
+			prefixes = append(prefixes, u.Ref)
+		}
+	}
+	for n := range overtakenChecks {
+		if err := pause(ctx, 100*time.Millisecond<<n); err != nil {
+			return errors.Join(rejected, err)
+		}
+		l, err := c.list(ctx, ListOptions{Prefixes: prefixes})
+		if err != nil {
+			return errors.Join(rejected, err)
+		}
+		at := map[string]Hash{}
+		for _, r := range l.Refs {
+			at[r.Name] = r.Hash
+		}
+		for _, u := range pushed {
+			now, there := at[u.Ref]
+			if !u.OK && (there && now != u.Old || !there && !u.Old.IsZero()) {
+				return &NonFastForwardError{Ref: u.Ref, Expected: u.Old, Actual: now}
+			}
+		}
+	}
+	return rejected
 }
 
 func (c *Client) updateOnce(ctx context.Context, branch string, fn func(context.Context, *Repository) (CommitOptions, error), o UpdateOptions) (res *UpdateResult, err error) {

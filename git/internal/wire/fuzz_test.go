@@ -13,7 +13,7 @@ import (
 	"github.com/gitops-kit/sdk/git/internal/wire"
 )
 
-var lim = wire.Limits{Advertisement: 1 << 20, Refs: 1000, Sideband: 1 << 10}
+var lim = wire.Limits{Advertisement: 1 << 20, Refs: 1000, Sideband: 1 << 10, Symref: 5}
 
 func all([]byte) bool { return true }
 

@@ -61,7 +61,7 @@ func ReadLsRefs(pr *pktline.Reader, f driver.Format, keep Filter, lim Limits) (*
 		}
 		switch {
 		case kind == pktline.Flush:
-			return l, nil
+			return l, l.checkSymrefs(lim.Symref)
 		case kind != pktline.Data:
 			return nil, fmt.Errorf("delimiter among references: %w", ErrProtocol)
 		case bytes.HasPrefix(line, []byte("ERR ")):
@@ -74,6 +74,16 @@ func ReadLsRefs(pr *pktline.Reader, f driver.Format, keep Filter, lim Limits) (*
 			return nil, err
 		}
 	}
+}
+
+func (l *Listing) checkSymrefs(most int64) error {
+	target := map[string]string{}
+	for i := range l.Refs {
+		if r := &l.Refs[i]; r.Target != "" {
+			target[r.Name] = r.Target
+		}
+	}
+	return checkSymrefs(target, most)
 }
 
 func (l *Listing) line(line []byte, f driver.Format, keep Filter) error {

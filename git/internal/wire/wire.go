@@ -61,7 +61,7 @@ func Remote(text []byte) error {
 
 // Limits bound what a server may send before the pack.
 type Limits struct {
-	Advertisement, Refs, Sideband int64
+	Advertisement, Refs, Sideband, Symref int64
 }
 
 // Caps are the capabilities of a server.
@@ -256,7 +256,7 @@ func (a *Advertisement) refs(pr *pktline.Reader, line []byte, keep Filter, lim L
 			for i := range a.Refs {
 				a.Refs[i].Target = symrefs[a.Refs[i].Name]
 			}
-			return nil
+			return checkSymrefs(symrefs, lim.Symref)
 		case kind != pktline.Data:
 			return fmt.Errorf("delimiter among references: %w", ErrProtocol)
 		case bytes.HasPrefix(line, []byte("ERR ")):
@@ -295,6 +295,23 @@ func (a *Advertisement) ref(line []byte, keep Filter, lim Limits) error {
 	}
 	a.Refs = append(a.Refs, Ref{Name: string(plain), ID: id})
 	return limits.Check("git-refs", lim.Refs, int64(len(a.Refs)))
+}
+
+// checkSymrefs bounds how many symbolic references lead to one another, and
+// refuses a ring.
+func checkSymrefs(target map[string]string, most int64) error {
+	for from := range target {
+		n := int64(0)
+		for at, ok := target[from]; ok; at, ok = target[at] {
+			if n++; n > int64(len(target)) {
+				return fmt.Errorf("symbolic references in a ring: %w", ErrProtocol)
+			}
+			if err := limits.Check("git-symref", most, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func acceptable(name []byte) bool {
