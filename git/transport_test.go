@@ -100,6 +100,12 @@ func TestRoundTrips(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(l.Head).To(Equal("refs/heads/main"))
 	})).To(Equal(1), "remembered by host")
+	g.Expect(count(func() { // the same host by another authority may be another host
+		o := o
+		o.TLS = o.TLS.Clone()
+		_, err := client(t, other.URL(), o).List(t.Context(), git.ListOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+	})).To(Equal(2))
 	g.Expect(o.Conns.Close()).To(Succeed())
 }
 

@@ -198,6 +198,156 @@ func TestLadder(t *testing.T) {
 	}
 }
 
+// GIT-26, GIT-T6: a commit 3,000 behind the tip takes every step of the ladder,
+// as the depths that are asked for show.
+func TestLadderDeep(t *testing.T) {
+	for name, o := range map[string]gitserver.Options{
+		"V0": {V0Only: true}, "V2": {Repo: gitserver.RepoOptions{Capabilities: gitserver.Capabilities{NoAnySHA1InV2: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := start(t, o)
+			repo := e.srv.Repo("app")
+			first := repo.Commit("main", gitserver.Files{"a": "1", "d/b": "2"}, gitserver.CommitOptions{})
+			_, raw, err := repo.Object(first)
+			g.Expect(err).NotTo(HaveOccurred())
+			tree1 := gitserver.Hash(raw[len("tree "):][:40])
+			tip := first
+			for range 3000 { // commits of the same tree
+				tip = repo.CommitTree(tree1, tip)
+			}
+			repo.Ref("refs/heads/main", string(tip))
+			var b bodies
+			b.watch(repo)
+			c := client(t, repo.URL(), e.options(t, false))
+			r, err := c.Resolve(t.Context(), git.Reference{Commit: string(first)}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			dir := filepath.Join(t.TempDir(), "out")
+			out, err := c.Checkout(t.Context(), r, dir, git.CheckoutOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(out.Commit.Hash.String()).To(Equal(string(first)))
+			g.Expect(hasNote(out.Notes, git.ExactFetchRefused)).To(Equal(1))
+			g.Expect(cmp.Diff(map[string]string{"a": "-rw-r--r-- 1", "d/": "drwxr-xr-x", "d/b": "-rw-r--r-- 2"}, tree(t, dir))).To(BeEmpty())
+			var depths []string
+			b.mu.Lock()
+			for _, body := range b.list {
+				if _, d, ok := strings.Cut(body, "deepen "); ok {
+					d, _, _ = strings.Cut(d, "\n")
+					depths = append(depths, d)
+				}
+			}
+			b.mu.Unlock()
+			g.Expect(strings.Join(depths, " ")).To(HaveSuffix("1 50 500 5000"))
+		})
+	}
+}
+
+// GIT-34: tags of equal precedence are told apart by the age of their commits,
+// then by name.
+func TestSemVerTies(t *testing.T) {
+	when := func(year int) gitserver.CommitOptions {
+		return gitserver.CommitOptions{When: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+	}
+	for name, o := range map[string]gitserver.Options{"V2": {}, "V0": {V0Only: true}, "NoFilter": {Repo: gitserver.RepoOptions{Capabilities: gitserver.Capabilities{NoFilter: true}}}} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := start(t, o)
+			repo := e.srv.Repo("app")
+			tag := func(name string, year int, annotated bool) {
+				repo.Commit("main", gitserver.Files{"a": name}, when(year))
+				if annotated {
+					repo.AnnotatedTag(name, "main", gitserver.TagOptions{When: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)})
+				} else {
+					repo.Tag(name, "main")
+				}
+			}
+			tag("1.0.0+c", 2020, false)
+			tag("1.0.0+a", 2023, false) // the youngest
+			tag("1.0.0+d", 2021, name != "V0")
+			tag("2.0.0+x", 2020, false)
+			tag("2.0.0+z", 2020, false) // as old, and the greatest name
+			tag("2.0.0+y", 2020, false)
+			tag("2.0.0-rc.1", 2024, false)
+			c := client(t, repo.URL(), e.options(t, false))
+			for expr, want := range map[string]string{"1.x": "1.0.0+a", ">=1.0.0": "2.0.0+z", "1.0.0": "1.0.0+a"} {
+				r, err := c.Resolve(t.Context(), git.Reference{SemVer: expr}, git.ResolveOptions{})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(r.Ref).To(Equal("refs/tags/"+want), expr)
+			}
+			fetches := repo.Stats().Fetches
+			_, err := c.Resolve(t.Context(), git.Reference{SemVer: ">=2.0.0-0 <2.0.0"}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(repo.Stats().Fetches).To(Equal(fetches), "without a tie nothing is fetched")
+		})
+	}
+}
+
+// GIT-29, git-symref: symbolic references that lead to one another without end.
+func TestSymrefLimit(t *testing.T) {
+	pkt := func(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
+	chain := func(n int, ring bool) (caps, lines string) {
+		id := strings.Repeat("1", 40)
+		name := func(i int) string {
+			if i == 0 {
+				return "HEAD"
+			}
+			return fmt.Sprintf("refs/heads/b%d", i)
+		}
+		for i := range n {
+			to := name(i + 1)
+			if ring && i == n-1 {
+				to = name(0)
+			}
+			caps += " symref=" + name(i) + ":" + to
+			lines += pkt(id + " " + name(i) + " symref-target:" + to + "\n")
+		}
+		return caps, lines
+	}
+	for name, tc := range map[string]struct {
+		n    int
+		ring bool
+		max  int64
+		want bool
+	}{"Five": {5, false, 0, true}, "Six": {6, false, 0, false}, "Ring": {2, true, 0, false}, "Own": {2, false, 1, false}, "Wide": {6, false, 6, true}} {
+		for _, v0 := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, v0), func(t *testing.T) {
+				g := NewWithT(t)
+				e := start(t, gitserver.Options{V0Only: v0})
+				repo := e.srv.Repo("app")
+				repo.Commit("main", gitserver.Files{"a": "1"}, gitserver.CommitOptions{})
+				caps, lines := chain(tc.n, tc.ring)
+				repo.Configure(func(o *gitserver.RepoOptions) {
+					o.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+						switch {
+						case r.Method == http.MethodPost:
+							w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+							_, _ = io.WriteString(w, lines+"0000")
+						case v0:
+							w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+							_, _ = io.WriteString(w, pkt("# service=git-upload-pack\n")+"0000"+pkt(strings.Repeat("1", 40)+" HEAD\x00shallow"+caps+"\n")+"0000")
+						default:
+							return false
+						}
+						return true
+					}
+				})
+				o := e.options(t, false)
+				o.Limits.Symref = tc.max
+				_, err := client(t, repo.URL(), o).List(t.Context(), git.ListOptions{})
+				if tc.want {
+					g.Expect(err).NotTo(HaveOccurred())
+					return
+				}
+				if tc.ring {
+					g.Expect(errors.Is(err, git.ErrProtocol)).To(BeTrue(), "%v", err)
+					return
+				}
+				g.Expect(limitName(t, err)).To(Equal("git-symref"))
+			})
+		}
+	}
+}
+
 // GIT-39, T29: a checkout that would go back is refused, where asked for.
 func TestRollback(t *testing.T) {
 	g := NewWithT(t)
