@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gitops-kit/sdk/git"
+	"github.com/gitops-kit/sdk/git/sign"
 	"github.com/gitops-kit/sdk/testserver/gitserver"
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
@@ -122,6 +124,83 @@ func TestOddTimeZones(t *testing.T) {
 	_, after, err := repo.Object(odd)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(after)).To(Equal(raw))
+}
+
+// GIT-70, GIT-71, GIT-82: a commit with a time zone that no place has is what was
+// signed: gpg's and ssh's signatures are good for us as they are for git, also
+// of a commit on top of it; with another zone they are not.
+func TestOddTimeZonesSigned(t *testing.T) {
+	g := NewWithT(t)
+	s := signed(t, "sha1")
+	s.write(t, "1")
+	s.git(t, "commit", "-q", "-m", "base")
+	e := start(t, gitserver.Options{Backend: gitserver.Exec})
+	repo := e.srv.Repo("app")
+	g.Expect(os.WriteFile(filepath.Join(s.home, "allowed"), []byte("a@example.com "+string(s.ssh)), 0o600)).To(Succeed())
+	root := s.git(t, "rev-parse", "HEAD^{tree}")
+	sealed := func(payload, format string) string { // the signature as a header
+		file := filepath.Join(t.TempDir(), "payload")
+		g.Expect(os.WriteFile(file, []byte(payload), 0o600)).To(Succeed())
+		args := []string{"gpg", "--batch", "--quiet", "--armor", "--detach-sign", "-u", "a@example.com", "-o", file + ".sig", file}
+		if format == "ssh" {
+			args = []string{"ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", filepath.Join(s.home, "key"), file}
+		}
+		out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(out))
+		sig, err := os.ReadFile(file + ".sig")
+		g.Expect(err).NotTo(HaveOccurred())
+		return "gpgsig " + strings.ReplaceAll(strings.TrimSuffix(string(sig), "\n"), "\n", "\n ") + "\n"
+	}
+	put := func(raw string) string {
+		file := filepath.Join(t.TempDir(), "commit")
+		g.Expect(os.WriteFile(file, []byte(raw), 0o600)).To(Succeed())
+		return s.git(t, "hash-object", "-t", "commit", "-w", "--literally", file)
+	}
+	keys := sign.Keys{PGP: [][]byte{s.pgp}, SSH: [][]byte{s.ssh}}
+	type signedCommit struct {
+		id, raw string
+		good    bool
+	}
+	commits := map[string]signedCommit{}
+	for _, zone := range []string{"+51800", "-700", "+0000"} {
+		for _, format := range []string{"openpgp", "ssh"} {
+			head := "tree " + root + "\nauthor A <a@example.com> 1600000000 " + zone + "\ncommitter A <a@example.com> 1600000000 " + zone + "\n"
+			header := sealed(head+"\nm\n", format)
+			name := strings.TrimLeft(zone, "+-") + format
+			commits[name] = signedCommit{put(head + header + "\nm\n"), head + header + "\nm\n", true}
+			other := strings.ReplaceAll(head, zone, "+51801")
+			commits[name+"changed"] = signedCommit{put(other + header + "\nm\n"), "", false}
+			above := "tree " + root + "\nparent " + commits[name].id + "\nauthor A <a@example.com> 1600000001 " + zone + "\ncommitter A <a@example.com> 1600000001 +0000\n"
+			raw := above + sealed(above+"\nm\n", format) + "\nm\n"
+			commits[name+"above"] = signedCommit{put(raw), raw, true}
+		}
+	}
+	for name, c := range commits {
+		s.git(t, "update-ref", "refs/heads/"+name, c.id)
+	}
+	s.git(t, "push", "-q", pushURL(t, e, repo), "--all")
+	c := client(t, repo.URL(), e.options(t, false))
+	for name, want := range commits {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			verify := exec.CommandContext(t.Context(), "git", "-C", s.dir, "-c", "gpg.ssh.allowedSignersFile="+filepath.Join(s.home, "allowed"), "verify-commit", want.id)
+			text, err := verify.CombinedOutput()
+			g.Expect(err == nil).To(Equal(want.good), string(text))
+			r, err := c.Resolve(t.Context(), git.Reference{Branch: name}, git.ResolveOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			parent := t.TempDir()
+			out, err := c.Checkout(t.Context(), r, filepath.Join(parent, "out"), git.CheckoutOptions{Verify: &git.VerifyPolicy{Mode: git.VerifyHead, Keys: keys}})
+			if !want.good {
+				g.Expect(errors.Is(err, git.ErrVerificationFailed)).To(BeTrue(), "%v", err)
+				g.Expect(leftovers(t, parent)).To(BeEmpty())
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(out.Verified).NotTo(BeNil())
+			g.Expect(string(out.Commit.Raw)).To(Equal(want.raw))
+			g.Expect(out.Commit.Author.When.Unix() / 10).To(BeEquivalentTo(160000000))
+		})
+	}
 }
 
 // GIT-32, GIT-33: an annotated tag by its full name, and a tag of a tag, are the
