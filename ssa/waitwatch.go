@@ -432,11 +432,15 @@ func (m *Manager) gone(ctx context.Context, r Resource, id ID, uid string, timeo
 	if err := w.Err(); !errors.Is(err, ErrTimeout) {
 		return err
 	}
-	for _, te := range w.survivors() {
-		if l, e := m.fresh(ctx, r, id.Namespace, id.Name); e == nil && l != nil && len(te.Finalizers) == 0 {
-			te.Finalizers = l.u.GetFinalizers() // it was not seen in time
-		}
+	te := &TerminatingError{ID: id}
+	if left := w.survivors(); len(left) > 0 {
+		te = left[0]
+	}
+	if len(te.Finalizers) > 0 {
 		return te
 	}
-	return nil
+	if l, e := m.fresh(ctx, r, id.Namespace, id.Name); e == nil && l != nil {
+		te.Finalizers = l.u.GetFinalizers() // it was not seen in time
+	}
+	return te
 }
