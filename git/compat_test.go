@@ -98,7 +98,8 @@ func TestC04LargestAccepted(t *testing.T) {
 	id := lib.Commit("main", gitserver.Files{"x": "1"}, gitserver.CommitOptions{})
 	big := strings.Repeat("0123456789", 1000)
 	repo.Commit("main", gitserver.Files{"a": "12345", "d/e/f": big, "d/g": "1"}, gitserver.CommitOptions{
-		Nodes: map[string]gitserver.Node{"l": {Mode: "120000", Content: "a"}}})
+		Nodes: map[string]gitserver.Node{"l": {Mode: "120000", Content: "a"}},
+	})
 	commit := repo.CommitOnly(gitserver.Files{"a": "1"}, gitserver.CommitOptions{Message: strings.Repeat("m", 5000)})
 	repo.Ref("refs/heads/wordy", string(commit))
 	_, raw, err := repo.Object(commit)

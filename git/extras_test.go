@@ -83,7 +83,7 @@ func TestSparse(t *testing.T) {
 	}
 }
 
-// GIT-60, GIT-61, GIT-62, N42, C18
+// GIT-60, GIT-61, GIT-62, GIT-T16, N42, C18
 func TestSubmodules(t *testing.T) {
 	g := NewWithT(t)
 	e := start(t, gitserver.Options{Auth: gitserver.Auth{Users: map[string]string{"ann": "pw"}}})

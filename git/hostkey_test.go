@@ -117,7 +117,7 @@ func otherKey(t *testing.T, k gitserver.KeyType) string {
 	return f[0] + " " + f[1]
 }
 
-// GIT-12, GIT-13, GIT-T2, T43, C06: the verdict on forms of known_hosts is that
+// GIT-12, GIT-13, GIT-T2, GIT-T16, T43, C06: the verdict on forms of known_hosts is that
 // of OpenSSH.
 func TestKnownHostsForms(t *testing.T) {
 	h := startSSH(t, gitserver.SSHOptions{})

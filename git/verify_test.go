@@ -79,7 +79,7 @@ func (s *signedRepo) write(t testing.TB, content string) {
 	s.git(t, "add", "-A")
 }
 
-// GIT-82, GIT-83, GIT-86, GIT-87, N18, GIT-T4, C05
+// GIT-82, GIT-83, GIT-86, GIT-87, N18, GIT-T4, GIT-T16, C05
 func TestVerify(t *testing.T) {
 	for _, format := range []string{"sha1", "sha256"} {
 		t.Run(format, func(t *testing.T) { verifyAll(t, format) })
