@@ -115,7 +115,7 @@ func TestWithoutNetwork(t *testing.T) {
 		var rss int
 		_, err = fmt.Sscanf(string(out), "resident MiB: %d\n", &rss)
 		g.Expect(err).NotTo(HaveOccurred(), string(out))
-		g.Expect(rss).To(BeNumerically("<=", 450))
+		g.Expect(rss).To(BeNumerically("<=", mostResident))
 		t.Logf("in a namespace without routes, by way %d, with %d MiB", i, rss)
 		return
 	}
@@ -154,11 +154,11 @@ func offlineUse(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer c.Stop()
-	rss, err := resident(c.PID())
+	rss, err := settled(ctx, c.PID())
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "resident MiB: %d\n", rss>>20); err != nil {
+	if _, err := fmt.Fprintf(out, "resident MiB: %d\n", rss); err != nil {
 		return err
 	}
 	client, err := kubernetes.NewForConfig(c.Config())
@@ -183,6 +183,28 @@ func offlineUse(ctx context.Context, out io.Writer) error {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+const mostResident = 450 // MiB
+
+// settled is the memory of a control plane in MiB, once it is within its bound
+// or did not get there: a garbage collection that gets no time on a busy machine
+// comes two minutes after the last one.
+func settled(ctx context.Context, pid int) (int, error) {
+	for end := time.Now().Add(5 * time.Minute); ; {
+		rss, err := resident(pid)
+		if err != nil {
+			return 0, err
+		}
+		if rss>>20 <= mostResident || time.Now().After(end) {
+			return rss >> 20, nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 	}
 }
