@@ -36,7 +36,7 @@ func openBelow(t testing.TB, dir string) int {
 	return len(found)
 }
 
-// untar.md §7
+// untar.md §7: the same of a whole extraction, seen from the system.
 func TestOpenDirectoriesOfExtraction(t *testing.T) {
 	for _, existing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("AllowExisting=%t", existing), func(t *testing.T) {

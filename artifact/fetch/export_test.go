@@ -3,10 +3,28 @@
 
 package fetch
 
-import "time"
+import (
+	"time"
+
+	"github.com/gitops-kit/sdk/untar/digest"
+)
 
 // SetHook sets what is called before each operation on an entry.
 func SetHook(c *Cache, f func(op, name string)) { c.hook = f }
 
 // RememberBad sets how long a mismatch is remembered.
 func RememberBad(c *Cache, d time.Duration) { c.badFor = d }
+
+// Waiting counts those who wait for the download of a digest.
+func Waiting(c *Cache, sum string) int {
+	id, err := digest.Parse(sum)
+	if err != nil {
+		return -1
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.flights[id]; f != nil {
+		return f.waiters
+	}
+	return 0
+}

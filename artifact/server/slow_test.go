@@ -56,8 +56,8 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
-// simulated runs a server with the given options in simulated time.
-func simulated(t *testing.T, o server.Options, run func(t *testing.T, s *site, p *pipes)) {
+// simulated runs a server with its defaults in simulated time.
+func simulated(t *testing.T, run func(t *testing.T, s *site, p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		base := t.TempDir()
@@ -72,7 +72,7 @@ func simulated(t *testing.T, o server.Options, run func(t *testing.T, s *site, p
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		ctx, stop := context.WithCancel(t.Context())
 		s := &site{store: store, base: base, stop: stop, done: make(chan error, 1)}
-		go func() { s.done <- server.New(store, o).Serve(ctx, p) }()
+		go func() { s.done <- server.New(store, server.Options{}).Serve(ctx, p) }()
 		run(t, s, p)
 		stop()
 		if err := errors.Join(<-s.done, store.Close()); err != nil {
@@ -107,7 +107,7 @@ func TestSlowReaders(t *testing.T) {
 		"Trickle":         {piece: 20, every: time.Second, reader: 1 << 30, verified: true, cut: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			simulated(t, server.Options{}, func(t *testing.T, s *site, p *pipes) {
+			simulated(t, func(t *testing.T, s *site, p *pipes) {
 				g := NewWithT(t)
 				a := s.write(t, text)
 				if !tc.verified { // as after a restart: a change of the file's times
@@ -122,7 +122,7 @@ func TestSlowReaders(t *testing.T) {
 				g.Expect(resp.StatusCode).To(Equal(200))
 				var got strings.Builder
 				for err == nil && int64(got.Len()) < tc.reader {
-					time.Sleep(tc.every)
+					pass(tc.every)
 					_, err = io.CopyN(&got, resp.Body, tc.piece)
 				}
 				if !tc.cut {
@@ -133,7 +133,7 @@ func TestSlowReaders(t *testing.T) {
 				}
 				var rest int64
 				if err == nil {
-					time.Sleep(61 * time.Second)
+					pass(61 * time.Second)
 					rest, err = io.Copy(io.Discard, resp.Body)
 				}
 				g.Expect(errors.Is(err, io.ErrUnexpectedEOF)).To(BeTrue(), "%v", err)
@@ -146,7 +146,7 @@ func TestSlowReaders(t *testing.T) {
 
 // ART-45: how long a request may take, and the pause before the next one.
 func TestIdleAndSlowRequests(t *testing.T) {
-	simulated(t, server.Options{}, func(t *testing.T, _ *site, p *pipes) {
+	simulated(t, func(t *testing.T, _ *site, p *pipes) {
 		g := NewWithT(t)
 		for name, tc := range map[string]struct {
 			send string
@@ -167,7 +167,7 @@ func TestIdleAndSlowRequests(t *testing.T) {
 			body, err := io.ReadAll(resp.Body)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(string(body)).To(Equal("ok\n"))
-			time.Sleep(59 * time.Second)
+			pass(59 * time.Second)
 		}
 		begin := time.Now()
 		_, err := io.Copy(io.Discard, c)
@@ -178,7 +178,7 @@ func TestIdleAndSlowRequests(t *testing.T) {
 
 // ART-45: a header that is too long is answered, and then the server hangs up.
 func TestLongHeader(t *testing.T) {
-	simulated(t, server.Options{}, func(t *testing.T, _ *site, p *pipes) {
+	simulated(t, func(t *testing.T, _ *site, p *pipes) {
 		g := NewWithT(t)
 		for kib, want := range map[int]int{60: 200, 80: 431} {
 			c := p.dial()
@@ -192,7 +192,7 @@ func TestLongHeader(t *testing.T) {
 
 // ART-45: the thousand and first connection is told to come again.
 func TestConnections(t *testing.T) {
-	simulated(t, server.Options{}, func(t *testing.T, _ *site, p *pipes) {
+	simulated(t, func(t *testing.T, _ *site, p *pipes) {
 		g := NewWithT(t)
 		var open []net.Conn
 		defer func() {
@@ -271,3 +271,6 @@ func TestDeadlinesWhileTheKernelSends(t *testing.T) {
 	want := sha256.Sum256(data)
 	g.Expect(h.Sum(nil)).To(Equal(want[:]))
 }
+
+// pass lets simulated time pass.
+func pass(d time.Duration) { <-time.After(d) }
