@@ -74,7 +74,7 @@ func (c *Client) openSession(ctx context.Context, command string, version int) (
 		key.proxy = p.String()
 	}
 	slot := c.pool.slot(key)
-	for {
+	for try := 1; ; try++ {
 		conn, fresh, err := slot.acquire(ctx, func() (*ssh.Client, *meter, error) { return c.dialSSH(ctx, cfg, address) })
 		if err != nil {
 			return nil, err
@@ -85,7 +85,7 @@ func (c *Client) openSession(ctx context.Context, command string, version int) (
 			return l, nil
 		}
 		var full *noPlaceError
-		if ctx.Err() != nil || !errors.As(err, &full) && (fresh || !isLost(err)) || full != nil && full.alone && fresh {
+		if ctx.Err() != nil || !errors.As(err, &full) && (fresh || try > sshPerKey || !isLost(err)) || full != nil && full.alone && fresh {
 			return nil, err
 		}
 		// There is another connection with a place, or will be; and a kept one
@@ -153,8 +153,11 @@ func (c *Client) notStarted(slot *sshSlot, conn *sshConn, err error) error {
 	if errors.As(err, &refused) {
 		return &noPlaceError{slot.refused(conn), redact.Text(refused.Message, 256)}
 	}
-	if !conn.alive(c.http.Header) {
+	alive := conn.alive(c.http.Header)
+	if !alive {
 		slot.drop(conn)
+	}
+	if !alive || errors.Is(err, io.EOF) { // or the session ended before its command began
 		err = &transportError{err}
 	}
 	slot.release(conn, false)

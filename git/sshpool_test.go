@@ -33,6 +33,7 @@ type sshStub struct {
 	most  int                     // sessions of a connection; 0: any number, less: none
 	open  func(conn, session int) // called before a session is opened, nil: nothing
 	quiet atomic.Bool             // no answer to a keep-alive
+	deaf  atomic.Int32            // sessions that end without an answer to their command
 
 	conns, refused, alive atomic.Int32
 	running               chan struct{} // one for each command that began
@@ -58,6 +59,11 @@ func newStub(t *testing.T) *sshStub {
 // listen serves on loopback and returns a client whose connections are pooled.
 func (s *sshStub) listen(t *testing.T) *git.Client {
 	t.Helper()
+	return s.listenWith(t, git.HTTPLimits{})
+}
+
+func (s *sshStub) listenWith(t *testing.T, limits git.HTTPLimits) *git.Client {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +82,7 @@ func (s *sshStub) listen(t *testing.T) *git.Client {
 			wg.Go(func() { s.serve(c) })
 		}
 	})
-	o := git.Options{TempDir: t.TempDir()}
+	o := git.Options{TempDir: t.TempDir(), HTTP: limits}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	o.SSH.KnownHosts = []byte("[127.0.0.1]:" + port + " " + s.key)
 	return client(t, "ssh://127.0.0.1:"+port+"/app", o)
@@ -125,6 +131,10 @@ func (s *sshStub) session(ch ssh.Channel, reqs <-chan *ssh.Request, held *atomic
 	gone := make(chan struct{})
 	defer close(gone)
 	for r := range reqs {
+		if r.Type == "exec" && s.deaf.Add(-1) >= 0 {
+			_ = ch.Close()
+			continue
+		}
 		_ = r.Reply(true, nil)
 		if r.Type != "exec" {
 			continue
@@ -192,6 +202,23 @@ func TestSSHNoSession(t *testing.T) {
 	g.Eventually(list(t.Context(), c), patience).Should(Receive(&err))
 	g.Expect(errors.Is(err, git.ErrRemote)).To(BeTrue(), "%v", err)
 	g.Expect(s.conns.Load()).To(BeEquivalentTo(1))
+}
+
+// GIT-16, GIT-17: a session that ends before its command began is tried again, as
+// often as anything else.
+func TestSSHNoAnswer(t *testing.T) {
+	g := NewWithT(t)
+	s := newStub(t)
+	close(s.end)
+	c := s.listen(t)
+	s.deaf.Store(1)
+	g.Eventually(list(t.Context(), c), patience).Should(Receive(BeNil()))
+	s.deaf.Store(2) // on the connection that is there
+	g.Eventually(list(t.Context(), c), patience).Should(Receive(BeNil()))
+	s.deaf.Store(1 << 20)
+	c2 := s.listenWith(t, git.HTTPLimits{Attempts: 2})
+	g.Eventually(list(t.Context(), c2), patience).Should(Receive(HaveOccurred()))
+	g.Expect(1<<20 - s.deaf.Load()).To(BeNumerically("<=", 2*3))
 }
 
 // GIT-16, GIT-18: whoever gives up waiting for a session ends nobody else's.
