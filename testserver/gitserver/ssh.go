@@ -206,7 +206,7 @@ func (x *sshServer) session(c net.Conn, id int64, name string, ch ssh.Channel, r
 	defer done.Wait()
 	started := false
 	for r := range reqs {
-		ok := false
+		ok, run := false, func() {}
 		switch r.Type {
 		case "env":
 			var kv struct{ Name, Value string }
@@ -218,16 +218,19 @@ func (x *sshServer) session(c net.Conn, id int64, name string, ch ssh.Channel, r
 			if ssh.Unmarshal(r.Payload, &cmd) == nil && !started {
 				ok, started = true, true
 				line, proto := cmd.Line, protocol
-				done.Go(func() {
-					status := x.command(c, id, name, ch, line, proto)
-					_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
-					_ = ch.Close()
-				})
+				run = func() {
+					done.Go(func() {
+						status := x.command(c, id, name, ch, line, proto)
+						_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
+						_ = ch.Close()
+					})
+				}
 			}
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}
+		run() // a short command may end, and close the channel, before anything else happens
 	}
 }
 
