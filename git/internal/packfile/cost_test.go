@@ -69,9 +69,9 @@ func allocated(do func()) uint64 {
 // neither it nor a delta's large result is ever held in memory.
 func TestLargeBase(t *testing.T) {
 	g := NewWithT(t)
-	const size, kids, part = 48 << 20, 300, 40 << 10
+	const size, kids, part = 12 << 20, 80, 40 << 10
 	base := pattern(size)
-	at := func(i int) int { return i * 137 << 10 }
+	at := func(i int) int { return i * 141 << 10 }
 	raw := gitserver.BuildPack(gitserver.SHA1, func(b *gitserver.PackBuilder) {
 		root := b.Object(gitserver.BlobObject, base)
 		for i := range kids {
@@ -94,7 +94,7 @@ func TestLargeBase(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 	})
 	defer func() { _ = p.Close() }()
-	g.Expect(spent).To(BeNumerically("<", 24<<20))
+	g.Expect(spent).To(BeNumerically("<", 10<<20))
 	g.Expect(p.Resolved()).To(BeNumerically("<", 2*size+2*kids*part+1<<20), "the base, the large result, and the small ones")
 	g.Expect(spread(t, p, want)).To(BeNumerically("<", 2*kids*part), "nothing of the base")
 
@@ -111,7 +111,7 @@ func TestLargeBase(t *testing.T) {
 // branches.
 func TestLongChains(t *testing.T) {
 	g := NewWithT(t)
-	const size, links, kids, part = 200 << 10, 300, 3, 900
+	const size, links, kids, part = 100 << 10, 120, 3, 900
 	bodies := [][]byte{pattern(size)}
 	raw := gitserver.BuildPack(gitserver.SHA1, func(b *gitserver.PackBuilder) {
 		at := b.Object(gitserver.BlobObject, bodies[0])
