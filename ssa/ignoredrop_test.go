@@ -30,54 +30,96 @@ func TestIgnoredFieldThatLeftTheSet(t *testing.T) {
 		changes int
 		ours    string // a piece of our field set afterwards; "!" in front: not
 	}{
-		"Scalar": {"a count that is ours stays", nil, []string{"/spec/replicas"},
+		"Scalar": {
+			"a count that is ours stays", nil,
+			[]string{"/spec/replicas"},
 			func(u *unstructured.Unstructured) { unstructured.RemoveNestedField(u.Object, "spec", "replicas") },
-			[]string{"spec", "replicas"}, int64(3), 1, `"f:replicas"`},
-		"LeftToApply": {"another Apply manager keeps it", func(e *env, u *unstructured.Unstructured) {
-			e.applyAs("scaler", e.objects("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: NS}\nspec: {replicas: 3}\n")[0])
-		}, []string{"/spec/replicas"},
+			[]string{"spec", "replicas"},
+			int64(3), 1, `"f:replicas"`,
+		},
+		"LeftToApply": {
+			"another Apply manager keeps it", func(e *env, u *unstructured.Unstructured) {
+				e.applyAs("scaler", e.objects("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: NS}\nspec: {replicas: 3}\n")[0])
+			},
+			[]string{"/spec/replicas"},
 			func(u *unstructured.Unstructured) { unstructured.RemoveNestedField(u.Object, "spec", "replicas") },
-			[]string{"spec", "replicas"}, int64(3), 1, `!"f:replicas"`},
-		"ParentDropped": {"its parent left with it", nil, []string{"/spec/template/metadata/annotations/a"},
+			[]string{"spec", "replicas"},
+			int64(3), 1, `!"f:replicas"`,
+		},
+		"ParentDropped": {
+			"its parent left with it", nil,
+			[]string{"/spec/template/metadata/annotations/a"},
 			func(u *unstructured.Unstructured) {
 				unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "annotations")
 			},
-			[]string{"spec", "template", "metadata", "annotations"}, map[string]any{"a": "1"}, 2, `"f:annotations"`}, // b is removed: no rule names it
-		"Map": {"every field of a map", nil, []string{"/spec/template/metadata/annotations"},
+			[]string{"spec", "template", "metadata", "annotations"},
+			map[string]any{"a": "1"},
+			2, `"f:annotations"`,
+		}, // b is removed: no rule names it
+		"Map": {
+			"every field of a map", nil,
+			[]string{"/spec/template/metadata/annotations"},
 			func(u *unstructured.Unstructured) {
 				unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "annotations", "b")
 			},
-			[]string{"spec", "template", "metadata", "annotations"}, map[string]any{"a": "1", "b": "2"}, 1, `"f:b"`},
-		"SharedMap": {"a map of which another Apply manager has a part", func(e *env, u *unstructured.Unstructured) {
-			e.applyAs("other", e.objects("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: NS}\nspec: {template: {metadata: {annotations: {c: \"3\"}}}}\n")[0])
-		}, []string{"/spec/template/metadata/annotations"},
+			[]string{"spec", "template", "metadata", "annotations"},
+			map[string]any{"a": "1", "b": "2"},
+			1, `"f:b"`,
+		},
+		"SharedMap": {
+			"a map of which another Apply manager has a part", func(e *env, u *unstructured.Unstructured) {
+				e.applyAs("other", e.objects("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: NS}\nspec: {template: {metadata: {annotations: {c: \"3\"}}}}\n")[0])
+			},
+			[]string{"/spec/template/metadata/annotations"},
 			func(u *unstructured.Unstructured) {
 				unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "annotations", "b")
 			},
-			[]string{"spec", "template", "metadata", "annotations"}, map[string]any{"a": "1", "b": "2", "c": "3"}, 1, `!"f:c"`},
-		"Wildcard": {"every key", nil, []string{"/spec/template/metadata/annotations/*"},
+			[]string{"spec", "template", "metadata", "annotations"},
+			map[string]any{"a": "1", "b": "2", "c": "3"},
+			1, `!"f:c"`,
+		},
+		"Wildcard": {
+			"every key", nil,
+			[]string{"/spec/template/metadata/annotations/*"},
 			func(u *unstructured.Unstructured) {
 				unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "annotations")
 			},
-			[]string{"spec", "template", "metadata", "annotations"}, map[string]any{"a": "1", "b": "2"}, 1, `"f:b"`},
-		"InAnItem": {"a field of an item that stays", nil, []string{"/spec/template/spec/containers/0/env"},
+			[]string{"spec", "template", "metadata", "annotations"},
+			map[string]any{"a": "1", "b": "2"},
+			1, `"f:b"`,
+		},
+		"InAnItem": {
+			"a field of an item that stays", nil,
+			[]string{"/spec/template/spec/containers/0/env"},
 			func(u *unstructured.Unstructured) {
 				cs, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
 				delete(cs[0].(map[string]any), "env")
 				_ = unstructured.SetNestedSlice(u.Object, cs, "spec", "template", "spec", "containers")
 			},
-			[]string{"spec", "template", "spec", "nodeSelector"}, map[string]any{"x": "1", "z": "2"}, 1, `"f:env"`},
-		"ItemDropped": {"a rule for fields of items does not hold an item", nil, []string{"/spec/template/spec/containers/*/image"},
+			[]string{"spec", "template", "spec", "nodeSelector"},
+			map[string]any{"x": "1", "z": "2"},
+			1, `"f:env"`,
+		},
+		"ItemDropped": {
+			"a rule for fields of items does not hold an item", nil,
+			[]string{"/spec/template/spec/containers/*/image"},
 			func(u *unstructured.Unstructured) {
 				cs, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
 				_ = unstructured.SetNestedSlice(u.Object, cs[:1], "spec", "template", "spec", "containers")
 			},
-			[]string{"spec", "replicas"}, int64(3), 2, `!example.com`},
-		"Atomic": {"a field of a map that is owned as a whole", nil, []string{"/spec/template/spec/nodeSelector/z"},
+			[]string{"spec", "replicas"},
+			int64(3), 2, `!example.com`,
+		},
+		"Atomic": {
+			"a field of a map that is owned as a whole", nil,
+			[]string{"/spec/template/spec/nodeSelector/z"},
 			func(u *unstructured.Unstructured) {
 				unstructured.RemoveNestedField(u.Object, "spec", "template", "spec", "nodeSelector", "z")
 			},
-			[]string{"spec", "template", "spec", "nodeSelector"}, map[string]any{"x": "1", "z": "2"}, 1, `"f:nodeSelector"`},
+			[]string{"spec", "template", "spec", "nodeSelector"},
+			map[string]any{"x": "1", "z": "2"},
+			1, `"f:nodeSelector"`,
+		},
 	}
 	const text = `
 apiVersion: apps/v1

@@ -113,10 +113,9 @@ data: {a: "1"}
 func TestTextInPlaceOfSecrets(t *testing.T) {
 	t.Parallel()
 	const canary = "hunter2-in-the-wrong-place"
-	group := "creds"
 	e := newEnv(t, ssa.Options{Sensitive: []ssa.PathRule{{Paths: []string{"/spec/creds/*", "/spec/list/0/token", "/spec/named/token"}, Target: ssa.Match{Kind: "Widget"}}}})
 	g := e.g
-	group = e.ns + ".example.com"
+	group := e.ns + ".example.com"
 	definition := e.objects(crd(group, "{type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}"))
 	e.apply(definition, ssa.PlanOptions{})
 	t.Cleanup(func() { e.cleanup(definition) })

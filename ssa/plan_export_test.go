@@ -22,3 +22,13 @@ func memoDigest(n uint64) (d digest) {
 	binary.LittleEndian.PutUint64(d[8:], n)
 	return d
 }
+
+// Sorted ranks and sorts entries of the given kinds, as a plan does.
+func Sorted(entries []Entry) {
+	stages := DefaultStages()
+	for i := range entries {
+		e := &entries[i]
+		e.Stage, e.Rank = stageOf(stages, groupKind(e.ID)), rankOf(groupKind(e.ID))
+	}
+	sortEntries(entries)
+}
