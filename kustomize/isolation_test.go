@@ -36,6 +36,10 @@ func isolationDefault() int {
 	return 640
 }
 
+// patience is for many builds that wait for each other on a busy machine: waiting
+// for the lane counts against the time of a build.
+const patience = 30 * time.Minute
+
 const fooSchema = `{"definitions":{"v1.Foo":{"type":"object","x-kubernetes-group-version-kind":[{"group":"example.com","kind":"Foo","version":"v1"}],
 "properties":{"spec":{"type":"object","properties":{"list":{"type":"array","x-kubernetes-patch-merge-key":"name","x-kubernetes-patch-strategy":"merge",
 "items":{"type":"object","properties":{"name":{"type":"string"},"v":{"type":"string"}}}}}}}}}}`
@@ -107,7 +111,7 @@ func TestIsolationConcurrentSafe(t *testing.T) {
 	g.Expect(want["custom resource"]).NotTo(ContainSubstring("name: x"), "replaced without a schema")
 	g.Expect(want["trimmed"]).NotTo(ContainSubstring("image: i"))
 	g.Expect(want["plain patch"]).To(ContainSubstring("image: i"))
-	b := kustomize.New(kustomize.BuilderOptions{Parallel: 64, SchemaWait: time.Minute})
+	b := kustomize.New(kustomize.BuilderOptions{Parallel: 64, SchemaWait: patience})
 	var wg sync.WaitGroup
 	for worker := range 64 {
 		wg.Go(func() {
@@ -118,7 +122,7 @@ func TestIsolationConcurrentSafe(t *testing.T) {
 					name = []string{"plain patch", "custom resource", "version only"}[r.IntN(3)]
 				}
 				engine := []kustomize.Engine{kustomize.Auto, kustomize.Krusty}[r.IntN(2)]
-				res, err := b.Build(t.Context(), kustomize.Options{Root: trees[name], Engine: engine})
+				res, err := b.Build(t.Context(), kustomize.Options{Root: trees[name], Engine: engine, Limits: kustomize.Limits{Time: patience}})
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 					return
@@ -286,7 +290,7 @@ func TestSchemaCounts(t *testing.T) {
 // KZ-44: many builds with a schema and many without all finish.
 func TestLaneFairnessConcurrentSafe(t *testing.T) {
 	trees := isolationTrees()
-	b := kustomize.New(kustomize.BuilderOptions{Parallel: 32, SchemaWait: time.Minute})
+	b := kustomize.New(kustomize.BuilderOptions{Parallel: 32, SchemaWait: patience})
 	var wg sync.WaitGroup
 	for i := range 130 {
 		wg.Go(func() {
@@ -294,7 +298,7 @@ func TestLaneFairnessConcurrentSafe(t *testing.T) {
 			if i%13 == 0 {
 				name = "own schema"
 			}
-			if _, err := b.Build(t.Context(), kustomize.Options{Root: trees[name]}); err != nil {
+			if _, err := b.Build(t.Context(), kustomize.Options{Root: trees[name], Limits: kustomize.Limits{Time: patience}}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
