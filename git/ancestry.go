@@ -89,6 +89,71 @@ func (h *history) reaches(tip Hash, arrived func(Hash) bool) (found, begun, comp
 	return false, begun, complete, nil
 }
 
+// distance is the depth at which a fetch of one of the ids brings a commit, and
+// that id; 0 when it is not there. complete says that there is no more history.
+func (h *history) distance(ids []Hash, commit Hash) (from Hash, depth int, complete bool, err error) {
+	type place struct{ id, from Hash }
+	seen := map[Hash]struct{}{}
+	var level []place
+	for _, id := range ids {
+		level = append(level, place{id, id})
+	}
+	complete = true
+	for depth = 1; len(level) > 0; depth++ {
+		var next []place
+		for _, p := range level {
+			c, err := h.peeled(p.id)
+			if errors.Is(err, driver.ErrObjectNotFound) {
+				complete = false
+				continue
+			}
+			if errors.Is(err, ErrNotACommit) {
+				continue // a tag of something else
+			}
+			if err != nil {
+				return Hash{}, 0, false, err
+			}
+			if c.Hash == commit {
+				return p.from, depth, true, nil
+			}
+			for _, parent := range c.Parents {
+				if _, ok := seen[parent]; !ok {
+					seen[parent] = struct{}{}
+					next = append(next, place{parent, p.from})
+				}
+			}
+		}
+		if err := limits.Check("git-objects", maxHistory, int64(len(seen))); err != nil {
+			return Hash{}, 0, false, err
+		}
+		level = next
+	}
+	return Hash{}, 0, complete, nil
+}
+
+// peeled reads a commit, by way of tags.
+func (h *history) peeled(id Hash) (*object.Commit, error) {
+	for range 10 {
+		t, _, err := h.r.stat(id)
+		if err != nil {
+			return nil, err
+		}
+		if t != driver.Tag {
+			return h.commit(id)
+		}
+		_, raw, err := h.r.get(id)
+		if err != nil {
+			return nil, err
+		}
+		tag, err := object.ParseTag(id, raw)
+		if err != nil {
+			return nil, err
+		}
+		id = tag.Target
+	}
+	return nil, ErrNotACommit
+}
+
 // tip is a commit whose history is asked for, and how to ask for it.
 type tip struct {
 	commit Hash

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gitops-kit/sdk/git"
 	"github.com/gitops-kit/sdk/testserver/gitserver"
@@ -155,32 +154,6 @@ func TestProofsOverVersion0(t *testing.T) {
 	g.Expect(errors.Is(err, git.ErrRollback)).To(BeTrue(), "%v", err)
 	_, err = c.Resolve(t.Context(), git.Reference{Commit: string(other), Branch: "main"}, git.ResolveOptions{})
 	g.Expect(errors.Is(err, git.ErrCommitNotOnBranch)).To(BeTrue(), "%v", err)
-}
-
-// GIT-34: versions that differ in build metadata only are told apart by the
-// committer time of their commits, then by the greatest name.
-func TestEqualVersions(t *testing.T) {
-	g := NewWithT(t)
-	e := start(t, gitserver.Options{})
-	repo := e.srv.Repo("app")
-	old, late := time.Unix(1_700_000_000, 0), time.Unix(1_700_000_100, 0)
-	repo.Commit("a", gitserver.Files{"a": "1"}, gitserver.CommitOptions{When: late})
-	repo.Tag("v1.0.0+a", "a")
-	repo.Commit("b", gitserver.Files{"a": "2"}, gitserver.CommitOptions{When: old})
-	repo.Tag("v1.0.0+z", "b")
-	resolve := func() string {
-		r, err := client(t, repo.URL(), e.options(t, false)).Resolve(t.Context(), git.Reference{SemVer: "1.x"}, git.ResolveOptions{})
-		g.Expect(err).NotTo(HaveOccurred())
-		return r.Ref
-	}
-	g.Expect(resolve()).To(Equal("refs/tags/v1.0.0+a"), "the newest commit")
-	repo.AnnotatedTag("v1.0.0+b", "b", gitserver.TagOptions{When: late.Add(time.Hour)})
-	g.Expect(resolve()).To(Equal("refs/tags/v1.0.0+a"), "of the commit, not of the tag")
-	repo.Commit("c", gitserver.Files{"a": "3"}, gitserver.CommitOptions{When: late})
-	repo.Tag("1.0.0+c", "c")
-	repo.Tag("v1.0.0+b1", "c")
-	g.Expect(resolve()).To(Equal("refs/tags/v1.0.0+b1"), "then the greatest name")
-	g.Expect(repo.Stats().Filters).To(HaveEach("tree:0"))
 }
 
 // GIT-36: what was proved once is not asked for again, not even by the next

@@ -24,6 +24,7 @@ type fetched struct {
 	shallow  []driver.Hash
 	plan     fetchPlan
 	filtered bool // blobs were left out
+	filters  bool // the server can
 }
 
 // fetchPlan says how much to fetch.
@@ -81,7 +82,8 @@ func (f *fetched) about(s *session) {
 	if s.depth(1) == 0 {
 		f.note(ShallowUnsupported, "the server has no shallow fetch; the whole history was fetched")
 	}
-	if f.filtered = f.plan.filter && s.version == 2 && s.filters(); f.plan.filter && !f.filtered {
+	f.filters = s.version == 2 && s.filters()
+	if f.filtered = f.plan.filter && f.filters; f.plan.filter && !f.filtered {
 		f.note(FilterUnsupported, filterNote().Text)
 	}
 }
@@ -149,7 +151,11 @@ func (c *Client) fetchByRef(ctx context.Context, f *fetched, dir string, refused
 		if len(ids) == 0 {
 			continue
 		}
-		for _, depth := range refDepths {
+		ids, depths, err := c.narrow(ctx, f, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, depth := range depths {
 			found, last, err := c.tryRefs(ctx, f, ids, depth, dir)
 			if err != nil {
 				return nil, err
@@ -163,6 +169,36 @@ func (c *Client) fetchByRef(ctx context.Context, f *fetched, dir string, refused
 		}
 	}
 	return nil, fmt.Errorf("%s: %w: %w", f.resolved.Commit, ErrCommitNotFound, refused)
+}
+
+// narrow finds out how deep and below which tip the commit is, by its history
+// without content, where the server filters. Elsewhere, and where it is not to
+// be seen, everything is tried.
+func (c *Client) narrow(ctx context.Context, f *fetched, ids []driver.Hash) ([]driver.Hash, []int, error) {
+	if !f.filters {
+		return ids, refDepths, nil
+	}
+	for _, depth := range refDepths {
+		h, err := c.history(ctx, ids, depth)
+		if errors.Is(err, errRefused) {
+			return ids, refDepths, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		f.requests++
+		tip, n, complete, err := h.distance(ids, f.resolved.Commit)
+		if err = errors.Join(err, h.close()); err != nil {
+			return nil, nil, err
+		}
+		if n > 0 {
+			return []driver.Hash{tip}, []int{n}, nil
+		}
+		if complete || h.whole {
+			break
+		}
+	}
+	return nil, nil, nil
 }
 
 func (c *Client) tips(ctx context.Context, f *fetched, prefix string) ([]driver.Hash, error) {

@@ -237,7 +237,15 @@ func TestLadderDeep(t *testing.T) {
 				}
 			}
 			b.mu.Unlock()
-			g.Expect(strings.Join(depths, " ")).To(HaveSuffix("1 50 500 5000"))
+			filters := repo.Stats().Filters
+			if name == "V0" {
+				g.Expect(strings.Join(depths, " ")).To(HaveSuffix("1 50 500 5000"))
+				g.Expect(filters).To(BeEmpty())
+				return
+			}
+			// Where the server filters, content comes for no more than needed.
+			g.Expect(strings.Join(depths, " ")).To(HaveSuffix("1 50 500 5000 3001"))
+			g.Expect(filters).To(Equal([]string{"tree:0", "tree:0", "tree:0", "tree:0"}))
 		})
 	}
 }
