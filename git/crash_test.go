@@ -200,18 +200,22 @@ func TestHelperCheckout(t *testing.T) {
 	if complete(t, out) {
 		return
 	}
-	_, err := checkoutTo(t, os.Getenv("CHECKOUT_TEST_URL"), out)
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	g := NewWithT(t)
+	c := client(t, os.Getenv("CHECKOUT_TEST_URL"), git.Options{TempDir: scratch(t, dir)})
+	r, err := c.Resolve(t.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = c.Checkout(t.Context(), r, out, git.CheckoutOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
-func checkoutTo(tb testing.TB, url, out string) (*git.Checkout, error) {
+// scratch is a temporary directory that the parent removes: a killed child does not.
+func scratch(tb testing.TB, dir string) string {
 	tb.Helper()
-	c := client(tb, url, git.Options{TempDir: tb.TempDir()})
-	r, err := c.Resolve(tb.Context(), git.Reference{Branch: "main"}, git.ResolveOptions{})
-	if err != nil {
-		return nil, err
+	tmp := filepath.Join(dir, "scratch")
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		tb.Fatal(err)
 	}
-	return c.Checkout(tb.Context(), r, out, git.CheckoutOptions{})
+	return tmp
 }
 
 // CR-3, GIT-98: a process that dies before, while or after its push is
@@ -273,7 +277,7 @@ func TestHelperPush(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(dir, "branch"))
 	g.Expect(err).NotTo(HaveOccurred())
 	c := client(t, os.Getenv("PUSH_TEST_URL"), git.Options{
-		TempDir: t.TempDir(), Driver: packstore.New(packstore.Options{}),
+		TempDir: scratch(t, dir), Driver: packstore.New(packstore.Options{}),
 		Credentials: git.Static(git.Credential{Username: "ann", Password: git.NewSecret("pw")}),
 	})
 	_, err = c.Update(t.Context(), string(b), func(_ context.Context, r *git.Repository) (git.CommitOptions, error) {
