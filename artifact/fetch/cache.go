@@ -389,7 +389,7 @@ func (c *Cache) takeOver() error {
 			if info, err := os.Lstat(filepath.Join(path, lockName)); err != nil || !info.Mode().IsRegular() {
 				continue
 			}
-			lock, err := lockDir(path)
+			lock, err := lockLeft(path)
 			if err != nil || lock == nil {
 				continue // in use
 			}

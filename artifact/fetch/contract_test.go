@@ -192,6 +192,17 @@ func TestCacheLock(t *testing.T) {
 	g.Expect(o.requests()).To(HaveLen(3), "the complete tree is taken over")
 }
 
+// ART-65: a private directory whose user is removing it gets no new lock file,
+// which would be in the way of its removal.
+func TestNothingIsMadeInAVanishingDirectory(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	l, err := fetch.LockLeft(dir)
+	g.Expect(errors.Is(err, fs.ErrNotExist)).To(BeTrue(), "%v", err)
+	g.Expect(l).To(BeNil())
+	g.Expect(os.Remove(dir)).To(Succeed(), "it is empty still")
+}
+
 // ART-65: users who come and go at the same time never take a directory from
 // one another.
 func TestCacheLockRace(t *testing.T) {

@@ -4,6 +4,7 @@
 package fetch
 
 import (
+	"io"
 	"time"
 
 	"github.com/gitops-kit/sdk/untar/digest"
@@ -27,4 +28,13 @@ func Waiting(c *Cache, sum string) int {
 		return f.waiters
 	}
 	return 0
+}
+
+// LockLeft locks a private directory that was left behind, if it was.
+func LockLeft(dir string) (io.Closer, error) {
+	f, err := lockLeft(dir)
+	if f == nil {
+		return nil, err
+	}
+	return f, err
 }

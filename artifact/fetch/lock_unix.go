@@ -16,8 +16,14 @@ import (
 )
 
 // lockDir locks a directory for this process; nil if another one has it.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+func lockDir(dir string) (*os.File, error) { return lock(dir, os.O_CREATE) }
+
+// lockLeft is lockDir for a directory that somebody made. It makes no lock
+// file: the one that was there went with the directory, just now.
+func lockLeft(dir string) (*os.File, error) { return lock(dir, 0) }
+
+func lock(dir string, create int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|create|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
