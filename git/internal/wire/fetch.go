@@ -122,7 +122,7 @@ func (a *Answer) Begin() error {
 	if a.band == nil {
 		return nil // there is no other way to know that it begins
 	}
-	return a.band.fill()
+	return a.band.begin()
 }
 
 // ReadV2 reads the answer up to the pack.
@@ -281,6 +281,24 @@ func (b *band) Read(p []byte) (int, error) {
 	n := copy(p, b.rest)
 	b.rest = b.rest[n:]
 	return n, nil
+}
+
+// begin waits for the first byte of content; its packet may be on its way still.
+func (b *band) begin() error {
+	for len(b.rest) == 0 {
+		if b.err != nil {
+			return b.err
+		}
+		if head, err := b.pr.Peek(4); err == nil {
+			if n, err := strconv.ParseUint(string(head), 16, 16); err == nil && n > 5 {
+				if head, err = b.pr.Peek(6); err == nil && head[4] == 1 {
+					return nil
+				}
+			}
+		}
+		b.err = b.next()
+	}
+	return nil
 }
 
 // fill waits for content.
